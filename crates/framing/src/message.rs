@@ -1,0 +1,404 @@
+//! Messages: what the two sides say to each other between the chunks.
+//!
+//! The first byte of a message names its kind; the rest is its body. `PROTOCOL.md` has the table.
+
+use std::ops::Range;
+
+use crate::Checksum;
+use crate::manifest::Entry;
+use crate::record::{DecisionRun, Name, Page, Sent, Stored};
+use crate::wire::{Reader, WireError, put_text};
+
+/// The most bytes of one message.
+pub const MAX_MESSAGE_LEN: usize = 64 * 1024;
+/// The most bytes of a text that is meant for a person.
+pub const MAX_TEXT_LEN: usize = 1024;
+/// The most bytes of a program's name and version.
+pub const MAX_SOFTWARE_LEN: usize = 64;
+/// The most chunk sums in one message.
+pub const MAX_SUMS: usize = 8192;
+
+/// Something that a side can do beyond the least; a bit of [`Hello::features`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    /// It takes files: `Put` may be asked of it.
+    Put,
+    /// It gives files: `Get` may be asked of it.
+    Get,
+    /// It can prove files with BLAKE3.
+    Blake3,
+}
+
+impl Feature {
+    /// Its bit.
+    #[must_use]
+    pub const fn bit(self) -> u32 {
+        match self {
+            Self::Put => 1,
+            Self::Get => 2,
+            Self::Blake3 => 4,
+        }
+    }
+
+    /// Its name, for a message to a person.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Put => "taking files",
+            Self::Get => "giving files",
+            Self::Blake3 => "blake3",
+        }
+    }
+}
+
+/// The greeting, the first message of each side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hello<'a> {
+    /// The bits of each [`Feature`] that this side has. Unknown bits mean nothing to this version.
+    pub features: u32,
+    /// The program's name and version, at most [`MAX_SOFTWARE_LEN`] bytes.
+    pub software: &'a str,
+}
+
+/// The head of a manifest: how much is to come. Its entries follow in [`Message::Entries`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer {
+    /// The digest that shall prove each file.
+    pub checksum: Checksum,
+    /// How many files and directories.
+    pub entries: u32,
+    /// Bytes of all files.
+    pub bytes: u64,
+}
+
+/// A request for files and directory trees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Get<'a> {
+    /// The digest that shall prove each file.
+    pub checksum: Checksum,
+    /// Whether symbolic links are to be followed (as far as the served directory reaches).
+    pub follow: bool,
+    /// The paths, below the served directory.
+    pub names: Page<'a, Name<'a>>,
+}
+
+/// CRC-32C sums of chunks in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sums<'a> {
+    first: u64,
+    sums: &'a [u8],
+}
+
+impl<'a> Sums<'a> {
+    /// Sums in their wire form (4 bytes each, big-endian), the first one that of chunk `first`.
+    ///
+    /// `None` unless there are 1 to [`MAX_SUMS`] of them and their chunk numbers end below 2^64.
+    #[must_use]
+    pub fn new(first: u64, sums: &'a [u8]) -> Option<Self> {
+        let count = sums.len() / 4;
+        let fits = sums.len().is_multiple_of(4) && (1..=MAX_SUMS).contains(&count);
+        (fits && first.checked_add(count as u64).is_some()).then_some(Self { first, sums })
+    }
+
+    /// Which chunks they are of.
+    #[must_use]
+    pub fn chunks(&self) -> Range<u64> {
+        self.first..self.first + (self.sums.len() / 4) as u64
+    }
+
+    /// The sums, in order.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + use<'a> {
+        self.sums.as_chunks::<4>().0.iter().map(|sum| u32::from_be_bytes(*sum))
+    }
+}
+
+/// A part of the conversation that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The entries and holes of the manifest.
+    Manifest,
+    /// The chunks whose sums the receiver asks for.
+    Compare,
+    /// Those sums.
+    Sums,
+    /// What the receiver wants.
+    Want,
+    /// The chunks that were wanted.
+    Chunks,
+    /// All verdicts, and with them the transfer.
+    Transfer,
+}
+
+impl Part {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Manifest => 1,
+            Self::Compare => 2,
+            Self::Sums => 3,
+            Self::Want => 4,
+            Self::Chunks => 5,
+            Self::Transfer => 6,
+        }
+    }
+
+    const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            1 => Self::Manifest,
+            2 => Self::Compare,
+            3 => Self::Sums,
+            4 => Self::Want,
+            5 => Self::Chunks,
+            6 => Self::Transfer,
+            _ => return None,
+        })
+    }
+}
+
+/// Why a side ends the conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It serves as many as it may; to be tried again later.
+    Busy,
+    /// Its settings do not allow what was asked.
+    Policy,
+    /// What was asked for is not there.
+    NotFound,
+    /// It has not enough room.
+    NoSpace,
+    /// It could not read or write a file of its own.
+    Storage,
+    /// The other side broke the protocol.
+    Protocol,
+    /// It is being stopped.
+    Stopping,
+}
+
+impl Refusal {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Busy => 1,
+            Self::Policy => 2,
+            Self::NotFound => 3,
+            Self::NoSpace => 4,
+            Self::Storage => 5,
+            Self::Protocol => 6,
+            Self::Stopping => 7,
+        }
+    }
+
+    const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            1 => Self::Busy,
+            2 => Self::Policy,
+            3 => Self::NotFound,
+            4 => Self::NoSpace,
+            5 => Self::Storage,
+            6 => Self::Protocol,
+            7 => Self::Stopping,
+            _ => return None,
+        })
+    }
+}
+
+/// One message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// The greeting.
+    Hello(Hello<'a>),
+    /// "I send you this": the head of a manifest.
+    Put(Offer),
+    /// "Send me this".
+    Get(Get<'a>),
+    /// The answer to [`Message::Get`]: the head of a manifest.
+    Offer(Offer),
+    /// Entries of the manifest.
+    Entries(Page<'a, Entry<'a>>),
+    /// Chunks of the manifest that hold nothing but zeros and are not sent.
+    Holes(Page<'a, Range<u64>>),
+    /// Chunks whose sums the receiver wants to compare with what it has.
+    Compare(Page<'a, Range<u64>>),
+    /// Those sums.
+    Sums(Sums<'a>),
+    /// What the receiver has decided about the entries, in their order.
+    Decisions(Page<'a, DecisionRun>),
+    /// Chunks that the receiver wants.
+    Want(Page<'a, Range<u64>>),
+    /// Digests of files as they were sent.
+    Sent(Page<'a, Sent<'a>>),
+    /// Verdicts on files.
+    Stored(Page<'a, Stored<'a>>),
+    /// A part of the conversation is over.
+    End(Part),
+    /// "I am still busy with my disk": keeps the other side from giving up.
+    Working,
+    /// The end of the conversation, and why.
+    Refuse {
+        /// The kind of reason.
+        refusal: Refusal,
+        /// The reason in words, at most [`MAX_TEXT_LEN`] bytes.
+        text: &'a str,
+    },
+}
+
+impl<'a> Message<'a> {
+    /// Reads a message from a frame's whole payload.
+    pub fn decode(payload: &'a [u8]) -> Result<Self, WireError> {
+        let mut body = Reader::new(payload);
+        let message = match body.u8()? {
+            kind::HELLO => Self::Hello(Hello {
+                features: body.u32()?,
+                software: body.text("program name", MAX_SOFTWARE_LEN)?,
+            }),
+            kind::PUT => Self::Put(read_offer(&mut body)?),
+            kind::GET => Self::Get(Get {
+                checksum: read_checksum(&mut body)?,
+                follow: read_flag(&mut body, "follow flag")?,
+                names: Page::decode(&mut body)?,
+            }),
+            kind::OFFER => Self::Offer(read_offer(&mut body)?),
+            kind::ENTRIES => Self::Entries(Page::decode(&mut body)?),
+            kind::HOLES => Self::Holes(Page::decode(&mut body)?),
+            kind::COMPARE => Self::Compare(Page::decode(&mut body)?),
+            kind::SUMS => {
+                let first = body.u64()?;
+                let sums = body.rest();
+                let invalid = WireError::Invalid { field: "number of sums", value: sums.len() as u64 };
+                Self::Sums(Sums::new(first, sums).ok_or(invalid)?)
+            }
+            kind::DECISIONS => Self::Decisions(Page::decode(&mut body)?),
+            kind::WANT => Self::Want(Page::decode(&mut body)?),
+            kind::SENT => Self::Sent(Page::decode(&mut body)?),
+            kind::STORED => Self::Stored(Page::decode(&mut body)?),
+            kind::END => {
+                let code = body.u8()?;
+                let invalid = WireError::Invalid { field: "part", value: code.into() };
+                Self::End(Part::from_code(code).ok_or(invalid)?)
+            }
+            kind::WORKING => Self::Working,
+            kind::REFUSE => {
+                let code = body.u8()?;
+                let invalid = WireError::Invalid { field: "refusal", value: code.into() };
+                let refusal = Refusal::from_code(code).ok_or(invalid)?;
+                Self::Refuse { refusal, text: body.text("reason", MAX_TEXT_LEN)? }
+            }
+            other => return Err(WireError::UnknownMessage(other)),
+        };
+        body.finish()?;
+        Ok(message)
+    }
+
+    /// Appends the message in its wire form: at most [`MAX_MESSAGE_LEN`] bytes when its pages came from a
+    /// [`PageBuilder`](crate::PageBuilder).
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.kind());
+        match self {
+            Self::Hello(hello) => {
+                out.extend_from_slice(&hello.features.to_be_bytes());
+                put_text(out, hello.software, MAX_SOFTWARE_LEN);
+            }
+            Self::Put(offer) | Self::Offer(offer) => {
+                out.push(offer.checksum.code());
+                out.extend_from_slice(&offer.entries.to_be_bytes());
+                out.extend_from_slice(&offer.bytes.to_be_bytes());
+            }
+            Self::Get(get) => {
+                out.push(get.checksum.code());
+                out.push(get.follow.into());
+                out.extend_from_slice(get.names.bytes());
+            }
+            Self::Entries(page) => out.extend_from_slice(page.bytes()),
+            Self::Holes(page) | Self::Compare(page) | Self::Want(page) => out.extend_from_slice(page.bytes()),
+            Self::Sums(sums) => {
+                out.extend_from_slice(&sums.first.to_be_bytes());
+                out.extend_from_slice(sums.sums);
+            }
+            Self::Decisions(page) => out.extend_from_slice(page.bytes()),
+            Self::Sent(page) => out.extend_from_slice(page.bytes()),
+            Self::Stored(page) => out.extend_from_slice(page.bytes()),
+            Self::End(part) => out.push(part.code()),
+            Self::Working => {}
+            Self::Refuse { refusal, text } => {
+                out.push(refusal.code());
+                put_text(out, text, MAX_TEXT_LEN);
+            }
+        }
+    }
+
+    /// The name of its kind, for a message to a person.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "Hello",
+            Self::Put(_) => "Put",
+            Self::Get(_) => "Get",
+            Self::Offer(_) => "Offer",
+            Self::Entries(_) => "Entries",
+            Self::Holes(_) => "Holes",
+            Self::Compare(_) => "Compare",
+            Self::Sums(_) => "Sums",
+            Self::Decisions(_) => "Decisions",
+            Self::Want(_) => "Want",
+            Self::Sent(_) => "Sent",
+            Self::Stored(_) => "Stored",
+            Self::End(_) => "End",
+            Self::Working => "Working",
+            Self::Refuse { .. } => "Refuse",
+        }
+    }
+
+    const fn kind(&self) -> u8 {
+        match self {
+            Self::Hello(_) => kind::HELLO,
+            Self::Put(_) => kind::PUT,
+            Self::Get(_) => kind::GET,
+            Self::Offer(_) => kind::OFFER,
+            Self::Entries(_) => kind::ENTRIES,
+            Self::Holes(_) => kind::HOLES,
+            Self::Compare(_) => kind::COMPARE,
+            Self::Sums(_) => kind::SUMS,
+            Self::Decisions(_) => kind::DECISIONS,
+            Self::Want(_) => kind::WANT,
+            Self::Sent(_) => kind::SENT,
+            Self::Stored(_) => kind::STORED,
+            Self::End(_) => kind::END,
+            Self::Working => kind::WORKING,
+            Self::Refuse { .. } => kind::REFUSE,
+        }
+    }
+}
+
+fn read_offer(body: &mut Reader<'_>) -> Result<Offer, WireError> {
+    Ok(Offer { checksum: read_checksum(body)?, entries: body.u32()?, bytes: body.u64()? })
+}
+
+fn read_checksum(body: &mut Reader<'_>) -> Result<Checksum, WireError> {
+    let code = body.u8()?;
+    Checksum::from_code(code).ok_or(WireError::Invalid { field: "checksum", value: code.into() })
+}
+
+fn read_flag(body: &mut Reader<'_>, field: &'static str) -> Result<bool, WireError> {
+    match body.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(WireError::Invalid { field, value: other.into() }),
+    }
+}
+
+/// The first byte of each message.
+mod kind {
+    pub(super) const HELLO: u8 = 0x01;
+    pub(super) const PUT: u8 = 0x02;
+    pub(super) const GET: u8 = 0x03;
+    pub(super) const OFFER: u8 = 0x04;
+    pub(super) const ENTRIES: u8 = 0x05;
+    pub(super) const HOLES: u8 = 0x06;
+    pub(super) const COMPARE: u8 = 0x07;
+    pub(super) const SUMS: u8 = 0x08;
+    pub(super) const DECISIONS: u8 = 0x09;
+    pub(super) const WANT: u8 = 0x0a;
+    pub(super) const SENT: u8 = 0x0b;
+    pub(super) const STORED: u8 = 0x0c;
+    pub(super) const END: u8 = 0x0d;
+    pub(super) const WORKING: u8 = 0x0e;
+    pub(super) const REFUSE: u8 = 0x0f;
+}
