@@ -1,1 +1,129 @@
-//! stub
+//! How messages and chunks cross a socket.
+//!
+//! [`Link`] is all that the conversation sees of a transport: messages, reliable and in order, and sets of chunks that are
+//! moved as fast as the transport can. [`TcpLink`] is the one over TCP. A link knows frames and sockets; it never knows
+//! files, directories or what a message means.
+//!
+//! ```text
+//! sending    ChunkSource::read behind reserved headers -> framing::frame::seal -> one write of many frames
+//! receiving  one read of many frames -> framing::frame::Frame::parse, borrowed -> ChunkSink::write
+//! ```
+//!
+//! While a link waits to write it reads too, so that two sides that both talk never block each other, and a refusal is
+//! heard in the middle of a transfer.
+
+mod block;
+mod error;
+mod tcp;
+
+use std::io::IoSliceMut;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use framing::{ChunkSet, Message};
+
+pub use block::{Block, ChunkRun};
+pub use error::{ConnectError, LinkError};
+pub use tcp::{TcpEndpoint, TcpLink, TcpOptions};
+
+/// How long a peer may be silent, or not take what is sent to it, before the link counts as lost.
+pub const IDLE_LIMIT: Duration = Duration::from_secs(30);
+
+/// A connection to one peer.
+pub trait Link: Send {
+    /// The peer's address.
+    fn peer(&self) -> SocketAddr;
+
+    /// Sends a message: reliable, in order.
+    fn send(&mut self, message: &Message<'_>) -> Result<(), LinkError>;
+
+    /// Waits for the next message, at most so long. A [`Message::Refuse`] comes as [`LinkError::Refused`].
+    fn recv(&mut self, wait: Duration) -> Result<Message<'_>, LinkError>;
+
+    /// Sends the chunks of `wanted`, lowest number first where the transport has a choice.
+    fn send_chunks(&mut self, wanted: &ChunkSet, source: &mut dyn ChunkSource) -> Result<(), LinkError>;
+
+    /// Receives chunks, and takes each one out of `wanted` that came whole, until none is left or
+    /// [`Talk::incoming`] breaks off.
+    fn recv_chunks(&mut self, wanted: &mut ChunkSet, sink: &mut dyn ChunkSink) -> Result<(), LinkError>;
+
+    /// Says that nothing more will be sent, and waits a moment until the peer has taken what was.
+    fn finish(&mut self);
+
+    /// A handle with which another thread can end the link at once.
+    fn closer(&self) -> std::io::Result<Closer>;
+}
+
+/// Ends a link from another thread.
+pub struct Closer(Box<dyn Fn() + Send + Sync>);
+
+impl Closer {
+    /// Makes one from what is to be done.
+    pub fn new(close: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Box::new(close))
+    }
+
+    /// Ends the link. Whoever waits on it gets an error at once.
+    pub fn close(&self) {
+        (self.0)();
+    }
+}
+
+impl std::fmt::Debug for Closer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Closer")
+    }
+}
+
+/// Where links come from on a server.
+pub trait Listener: Send {
+    /// The address it really listens on.
+    fn local_addr(&self) -> SocketAddr;
+
+    /// Waits for the next peer: `None` once `wake` can be read.
+    fn accept(&mut self, wake: BorrowedFd<'_>) -> std::io::Result<Option<Box<dyn Link>>>;
+}
+
+/// What a side has to say, and to hear, while chunks are on their way.
+pub trait Talk {
+    /// Gives `send` the messages that are ready to go out now. Called often.
+    fn outgoing(
+        &mut self,
+        send: &mut dyn FnMut(&Message<'_>) -> Result<(), LinkError>,
+    ) -> Result<(), LinkError>;
+
+    /// Takes a message that came between the chunks. Breaking off ends the pass.
+    fn incoming(&mut self, message: Message<'_>) -> Result<ControlFlow<()>, LinkError>;
+}
+
+/// What became of a call of [`ChunkSource::read`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filled {
+    /// So many slots, from the first, hold their chunks now.
+    Slots(usize),
+    /// The chunks below this number can't be had; sending goes on with it.
+    Skip(u64),
+}
+
+/// Where chunks are read from.
+pub trait ChunkSource: Talk {
+    /// Bytes of this chunk.
+    fn chunk_len(&self, chunk: u64) -> usize;
+
+    /// Reads the chunks from `first` on into `slots`, one each, of exactly their lengths.
+    fn read(&mut self, first: u64, slots: &mut [IoSliceMut<'_>]) -> Filled;
+
+    /// Takes note that these chunks were handed to the transport.
+    fn sent(&mut self, run: ChunkRun);
+}
+
+/// Where chunks are written to.
+pub trait ChunkSink: Talk {
+    /// Bytes of this chunk.
+    fn chunk_len(&self, chunk: u64) -> usize;
+
+    /// Takes chunks that came whole. An error ends the pass with [`LinkError::Stopped`].
+    fn write(&mut self, run: ChunkRun) -> Result<(), LinkError>;
+}

@@ -1,0 +1,454 @@
+//! The link over TCP.
+//!
+//! Sending: reserve headers in a block, let the source read chunks behind them, seal, write the block in one call.
+//! Receiving: read as much as there is into a block, find the frames in it, hand runs of chunks on, carry the cut-off
+//! frame at the end over to the next block.
+
+mod inbox;
+mod socket;
+
+use std::io::{self, IoSliceMut, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use framing::frame::{self, HEADER_LEN, Kind};
+use framing::{ChunkSet, Message};
+use rustix::event::PollFlags;
+
+use crate::block::{BLOCK_CHUNKS, BLOCK_LEN, Block, ChunkRun, Pool};
+use crate::{ChunkSink, ChunkSource, Closer, Filled, IDLE_LIMIT, Link, LinkError};
+use inbox::{Found, Inbox};
+
+pub use socket::{TcpEndpoint, TcpOptions};
+
+/// How often a side that waits for chunks looks whether it has something to say.
+const TALK_INTERVAL: Duration = Duration::from_millis(50);
+/// How long [`Link::finish`] waits for the peer.
+const FINISH_LIMIT: Duration = Duration::from_secs(2);
+
+/// A link over a TCP connection.
+#[derive(Debug)]
+pub struct TcpLink {
+    pipe: Pipe,
+    pool: Pool,
+    idle_limit: Duration,
+}
+
+/// The socket and what was read from it but not yet looked at.
+#[derive(Debug)]
+struct Pipe {
+    stream: TcpStream,
+    peer: SocketAddr,
+    inbox: Inbox,
+    outbox: Vec<u8>,
+    idle_limit: Duration,
+}
+
+impl TcpLink {
+    /// Makes a link of a connected socket.
+    pub(crate) fn new(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        let mut pool = Pool::default();
+        let inbox = Inbox::new(pool.take());
+        let pipe = Pipe { stream, peer, inbox, outbox: Vec::new(), idle_limit: IDLE_LIMIT };
+        Ok(Self { pipe, pool, idle_limit: IDLE_LIMIT })
+    }
+
+    /// Changes how long the peer may be silent; [`IDLE_LIMIT`] unless changed.
+    pub const fn set_idle_limit(&mut self, limit: Duration) {
+        self.idle_limit = limit;
+        self.pipe.idle_limit = limit;
+    }
+
+    /// Lays out frames for the chunks from `chunks.start` on behind `block[..used]` and has the source fill them.
+    ///
+    /// Gives the payloads' places and the chunk to go on with.
+    fn fill(
+        block: &mut [u8],
+        used: usize,
+        chunks: Range<u64>,
+        source: &mut dyn ChunkSource,
+    ) -> (Vec<Range<u32>>, u64) {
+        let mut payloads = Vec::with_capacity(BLOCK_CHUNKS);
+        let mut end = used;
+        for chunk in chunks.clone() {
+            let start = end + HEADER_LEN;
+            let len = source.chunk_len(chunk);
+            if start + len > block.len() {
+                break;
+            }
+            end = start + len;
+            payloads.push(start as u32..end as u32);
+        }
+        let mut slots: Vec<IoSliceMut<'_>> = Vec::with_capacity(payloads.len());
+        let mut rest = &mut block[used..end];
+        for payload in &payloads {
+            let (frame, after) = rest.split_at_mut(HEADER_LEN + payload.len());
+            slots.push(IoSliceMut::new(&mut frame[HEADER_LEN..]));
+            rest = after;
+        }
+        let next = match source.read(chunks.start, &mut slots) {
+            Filled::Slots(filled) => {
+                payloads.truncate(filled);
+                chunks.start + payloads.len() as u64
+            }
+            Filled::Skip(next) => {
+                payloads.clear();
+                next.max(chunks.start + 1)
+            }
+        };
+        for (chunk, payload) in chunks.zip(&payloads) {
+            frame::seal(
+                Kind::Chunk,
+                chunk,
+                &mut block[payload.start as usize - HEADER_LEN..payload.end as usize],
+            );
+        }
+        (payloads, next)
+    }
+}
+
+impl Link for TcpLink {
+    fn peer(&self) -> SocketAddr {
+        self.pipe.peer
+    }
+
+    fn send(&mut self, message: &Message<'_>) -> Result<(), LinkError> {
+        self.pipe.send(message)
+    }
+
+    fn recv(&mut self, wait: Duration) -> Result<Message<'_>, LinkError> {
+        let deadline = Instant::now() + wait;
+        let payload = loop {
+            match self.pipe.inbox.next()? {
+                Some(Found::Message(payload)) => break payload,
+                Some(Found::Chunk { chunk, .. }) => return Err(unwanted(chunk)),
+                None => {
+                    self.pipe.inbox.make_room(&mut self.pool);
+                    if !self.pipe.wait(PollFlags::IN, deadline)? {
+                        return Err(LinkError::Silent(wait));
+                    }
+                    self.pipe.read()?;
+                }
+            }
+        };
+        decode(self.pipe.inbox.bytes(payload))
+    }
+
+    fn send_chunks(&mut self, wanted: &ChunkSet, source: &mut dyn ChunkSource) -> Result<(), LinkError> {
+        let mut next = 0;
+        loop {
+            source.outgoing(&mut |message| self.pipe.send(message))?;
+            let mut block = self.pool.take();
+            let mut runs = Vec::new();
+            let mut used = 0;
+            // Nobody else holds a block that the pool gave out.
+            let bytes = Arc::get_mut(&mut block).map_or(&mut [][..], Block::bytes_mut);
+            while used < BLOCK_LEN {
+                let Some(range) = wanted.next_from(next) else { break };
+                let start = range.start;
+                let most = range.end.min(start + BLOCK_CHUNKS as u64);
+                let fits = used + HEADER_LEN + source.chunk_len(start) <= BLOCK_LEN;
+                if !fits {
+                    break;
+                }
+                let (payloads, go_on) = Self::fill(bytes, used, start..most, source);
+                next = go_on;
+                if let Some(last) = payloads.last() {
+                    used = last.end as usize;
+                    runs.push((start, payloads));
+                }
+            }
+            if runs.is_empty() {
+                return Ok(());
+            }
+            if self.pipe.write_block(&block.bytes()[..used], source, &mut self.pool)?.is_break() {
+                return Ok(());
+            }
+            for (first, payloads) in runs {
+                source.sent(ChunkRun::new(&block, first, payloads));
+            }
+            self.pool.give(block);
+        }
+    }
+
+    fn recv_chunks(&mut self, wanted: &mut ChunkSet, sink: &mut dyn ChunkSink) -> Result<(), LinkError> {
+        let mut deadline = Instant::now() + self.idle_limit;
+        while !wanted.is_empty() {
+            sink.outgoing(&mut |message| self.pipe.send(message))?;
+            if self.pipe.take_chunks(wanted, sink)?.is_break() {
+                return Ok(());
+            }
+            if wanted.is_empty() {
+                break;
+            }
+            self.pipe.inbox.make_room(&mut self.pool);
+            if self.pipe.wait(PollFlags::IN, deadline.min(Instant::now() + TALK_INTERVAL))? {
+                self.pipe.read()?;
+                deadline = Instant::now() + self.idle_limit;
+            } else if Instant::now() >= deadline {
+                return Err(LinkError::Silent(self.idle_limit));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) {
+        if self.pipe.stream.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        // Closing with unread bytes would make the kernel throw away what the peer has not read yet.
+        let deadline = Instant::now() + FINISH_LIMIT;
+        let mut scrap = [0; 16 * 1024];
+        while let Ok(true) = self.pipe.wait(PollFlags::IN, deadline) {
+            match self.pipe.stream.read(&mut scrap) {
+                Ok(0) => return,
+                Ok(_) if Instant::now() < deadline => {}
+                Err(error) if is_passing(&error) => {}
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+
+    fn closer(&self) -> io::Result<Closer> {
+        let stream = self.pipe.stream.try_clone()?;
+        Ok(Closer::new(move || {
+            // A connection that is gone already is as closed as it can be.
+            let _ = stream.shutdown(Shutdown::Both);
+        }))
+    }
+}
+
+impl Pipe {
+    fn send(&mut self, message: &Message<'_>) -> Result<(), LinkError> {
+        let mut outbox = std::mem::take(&mut self.outbox);
+        outbox.clear();
+        outbox.resize(HEADER_LEN, 0);
+        message.encode(&mut outbox);
+        frame::seal(Kind::Message, 0, &mut outbox);
+        let written = self.write_frame(&outbox);
+        self.outbox = outbox;
+        written
+    }
+
+    /// Writes all of `bytes`; what comes meanwhile stays in the inbox.
+    fn write_frame(&mut self, mut bytes: &[u8]) -> Result<(), LinkError> {
+        let mut deadline = Instant::now() + self.idle_limit;
+        while !bytes.is_empty() {
+            match self.write(bytes)? {
+                Some(written) => {
+                    bytes = &bytes[written..];
+                    deadline = Instant::now() + self.idle_limit;
+                }
+                None => {
+                    let both =
+                        if self.inbox.is_full() { PollFlags::OUT } else { PollFlags::OUT | PollFlags::IN };
+                    if !self.wait(both, deadline)? {
+                        return Err(LinkError::Silent(self.idle_limit));
+                    }
+                    if !self.inbox.is_full() {
+                        self.read()?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of a block of chunks, and hears what the peer says meanwhile.
+    fn write_block(
+        &mut self,
+        mut bytes: &[u8],
+        talk: &mut dyn ChunkSource,
+        pool: &mut Pool,
+    ) -> Result<ControlFlow<()>, LinkError> {
+        let mut deadline = Instant::now() + self.idle_limit;
+        loop {
+            self.inbox.make_room(pool);
+            if self.read()? && self.hear(talk)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            if bytes.is_empty() {
+                return Ok(ControlFlow::Continue(()));
+            }
+            match self.write(bytes)? {
+                Some(written) => {
+                    bytes = &bytes[written..];
+                    deadline = Instant::now() + self.idle_limit;
+                    if bytes.is_empty() {
+                        return Ok(ControlFlow::Continue(()));
+                    }
+                }
+                None => {
+                    if !self.wait(PollFlags::OUT | PollFlags::IN, deadline)? {
+                        return Err(LinkError::Silent(self.idle_limit));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands on the messages that are in the inbox.
+    fn hear(&mut self, talk: &mut dyn ChunkSource) -> Result<ControlFlow<()>, LinkError> {
+        while let Some(found) = self.inbox.next()? {
+            match found {
+                Found::Message(payload) => {
+                    if talk.incoming(decode(self.inbox.bytes(payload))?)?.is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+                Found::Chunk { chunk, .. } => return Err(unwanted(chunk)),
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Hands on the chunks and messages that are in the inbox.
+    fn take_chunks(
+        &mut self,
+        wanted: &mut ChunkSet,
+        sink: &mut dyn ChunkSink,
+    ) -> Result<ControlFlow<()>, LinkError> {
+        let mut run = Gathering::default();
+        while !wanted.is_empty()
+            && let Some(found) = self.inbox.next()?
+        {
+            match found {
+                Found::Message(payload) => {
+                    run.flush(&self.inbox, wanted, sink)?;
+                    let message = decode(self.inbox.bytes(payload))?;
+                    if sink.incoming(message)?.is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+                Found::Chunk { chunk, payload, intact } => {
+                    if !run.follows(chunk) {
+                        run.flush(&self.inbox, wanted, sink)?;
+                    }
+                    if !wanted.contains(chunk) {
+                        return Err(unwanted(chunk));
+                    }
+                    let expected = sink.chunk_len(chunk);
+                    if payload.len() != expected {
+                        let text = format!("chunk {chunk} has {} bytes instead of {expected}", payload.len());
+                        return Err(LinkError::Misbehaved(text));
+                    }
+                    // A damaged chunk stays wanted, and is asked for again when the pass is over.
+                    if intact {
+                        run.push(chunk, payload);
+                    } else {
+                        run.flush(&self.inbox, wanted, sink)?;
+                    }
+                    if run.payloads.len() == BLOCK_CHUNKS {
+                        run.flush(&self.inbox, wanted, sink)?;
+                    }
+                }
+            }
+        }
+        run.flush(&self.inbox, wanted, sink)?;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Waits until the socket is ready, at most until `deadline`: `false` when that came first.
+    fn wait(&self, for_what: PollFlags, deadline: Instant) -> Result<bool, LinkError> {
+        self.inbox.check_pace()?;
+        Ok(socket::wait(&[(&self.stream, for_what)], Some(deadline))?[0])
+    }
+
+    /// Reads what is there into the inbox: `false` when nothing was, or there was no room.
+    fn read(&mut self) -> Result<bool, LinkError> {
+        let room = self.inbox.room();
+        if room.is_empty() {
+            return Ok(false);
+        }
+        match self.stream.read(room) {
+            Ok(0) => Err(LinkError::Closed),
+            Ok(read) => {
+                self.inbox.filled(read);
+                Ok(true)
+            }
+            Err(error) if is_passing(&error) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes what the socket takes: `None` when it takes nothing now.
+    fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, LinkError> {
+        match self.stream.write(bytes) {
+            Ok(written) => Ok(Some(written)),
+            Err(error) if is_passing(&error) => Ok(None),
+            Err(error) => Err(self.last_words().unwrap_or_else(|| error.into())),
+        }
+    }
+
+    /// The refusal that a peer may have sent before it closed the connection.
+    fn last_words(&mut self) -> Option<LinkError> {
+        loop {
+            match self.inbox.next() {
+                Ok(Some(Found::Message(payload))) => {
+                    if let Err(refused @ LinkError::Refused { .. }) = decode(self.inbox.bytes(payload)) {
+                        return Some(refused);
+                    }
+                }
+                Ok(Some(Found::Chunk { .. })) => {}
+                Ok(None) => {
+                    if !matches!(self.read(), Ok(true)) {
+                        return None;
+                    }
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// Chunks in a row that lie in the inbox and go to the sink together.
+#[derive(Debug, Default)]
+struct Gathering {
+    first: u64,
+    payloads: Vec<Range<u32>>,
+}
+
+impl Gathering {
+    const fn follows(&self, chunk: u64) -> bool {
+        self.payloads.is_empty() || chunk == self.first + self.payloads.len() as u64
+    }
+
+    fn push(&mut self, chunk: u64, payload: Range<usize>) {
+        if self.payloads.is_empty() {
+            self.first = chunk;
+        }
+        self.payloads.push(payload.start as u32..payload.end as u32);
+    }
+
+    fn flush(
+        &mut self,
+        inbox: &Inbox,
+        wanted: &mut ChunkSet,
+        sink: &mut dyn ChunkSink,
+    ) -> Result<(), LinkError> {
+        if self.payloads.is_empty() {
+            return Ok(());
+        }
+        let run = ChunkRun::new(inbox.block(), self.first, std::mem::take(&mut self.payloads));
+        wanted.remove(run.chunks());
+        sink.write(run)
+    }
+}
+
+fn decode(payload: &[u8]) -> Result<Message<'_>, LinkError> {
+    match Message::decode(payload)? {
+        Message::Refuse { refusal, text } => Err(LinkError::Refused { refusal, text: text.to_owned() }),
+        message => Ok(message),
+    }
+}
+
+fn unwanted(chunk: u64) -> LinkError {
+    LinkError::Misbehaved(format!("it sent chunk {chunk}, which nobody asked for"))
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

@@ -1,0 +1,150 @@
+//! The sockets: connecting, listening, waiting.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::TcpLink;
+use crate::{ConnectError, Link, Listener};
+
+/// How long an attempt to connect may take for each address.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// Connections that the kernel may keep for a server that is busy.
+const BACKLOG: i32 = 1024;
+/// How long to leave a server alone that has run out of something.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Settings of a TCP socket.
+#[derive(Debug, Clone, Default)]
+pub struct TcpOptions {
+    /// The kernel's congestion control for this socket, such as `bbr`; the system's default unless given. Linux only.
+    pub congestion: Option<String>,
+}
+
+impl TcpOptions {
+    fn apply(&self, socket: SockRef<'_>) -> Result<(), ConnectError> {
+        socket.set_tcp_nodelay(true)?;
+        let keepalive =
+            TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5));
+        socket.set_tcp_keepalive(&keepalive)?;
+        match &self.congestion {
+            Some(name) => set_congestion(&socket, name),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn set_congestion(socket: &SockRef<'_>, name: &str) -> Result<(), ConnectError> {
+    socket.set_tcp_congestion(name.as_bytes()).map_err(|_| ConnectError::Congestion {
+        name: name.to_owned(),
+        available: std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control")
+            .ok()
+            .map(|list| list.trim().to_owned()),
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_congestion(_: &SockRef<'_>, name: &str) -> Result<(), ConnectError> {
+    Err(ConnectError::Congestion { name: name.to_owned(), available: None })
+}
+
+impl TcpLink {
+    /// Connects to `server`, a name or address with a port, trying each address that the name has.
+    pub fn connect(server: &str, options: &TcpOptions) -> Result<Self, ConnectError> {
+        let lookup = |error| ConnectError::Lookup { server: server.to_owned(), error };
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in server.to_socket_addrs().map_err(lookup)? {
+            match TcpStream::connect_timeout(&address, CONNECT_LIMIT) {
+                Ok(stream) => {
+                    options.apply(SockRef::from(&stream))?;
+                    return Ok(Self::new(stream, address)?);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(ConnectError::Connect { server: server.to_owned(), error: last })
+    }
+}
+
+/// A listening TCP socket.
+#[derive(Debug)]
+pub struct TcpEndpoint {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl TcpEndpoint {
+    /// Listens on `address`; port 0 takes a free one. Accepted connections inherit the options.
+    pub fn bind(address: SocketAddr, options: &TcpOptions) -> Result<Self, ConnectError> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if let Some(name) = &options.congestion {
+            set_congestion(&SockRef::from(&socket), name)?;
+        }
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        let listener = TcpListener::from(socket);
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    fn accept_one(&self) -> io::Result<TcpLink> {
+        let (stream, peer) = self.listener.accept()?;
+        TcpOptions::default().apply(SockRef::from(&stream)).map_err(io::Error::other)?;
+        TcpLink::new(stream, peer)
+    }
+}
+
+impl Listener for TcpEndpoint {
+    fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn accept(&mut self, wake: BorrowedFd<'_>) -> io::Result<Option<Box<dyn Link>>> {
+        loop {
+            let ready = wait(&[(&self.listener, PollFlags::IN), (&wake, PollFlags::IN)], None)?;
+            if ready[1] {
+                return Ok(None);
+            }
+            match self.accept_one() {
+                Ok(link) => return Ok(Some(Box::new(link))),
+                // Out of descriptors or memory: those who are being served will give some back.
+                Err(error) if is_shortage(&error) => {
+                    wait(&[(&wake, PollFlags::IN)], Some(Instant::now() + PAUSE))?;
+                }
+                // Gone again before it was accepted: the next one, please.
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
+}
+
+/// Waits until one of the sockets is ready, or the deadline: which of them are ready. A broken socket counts as ready.
+pub(super) fn wait<const N: usize>(
+    sockets: &[(&dyn AsFd, PollFlags); N],
+    deadline: Option<Instant>,
+) -> io::Result<[bool; N]> {
+    let mut polled =
+        sockets.each_ref().map(|(socket, flags)| PollFd::from_borrowed_fd(socket.as_fd(), *flags));
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        match rustix::event::poll(&mut polled, timeout.as_ref()) {
+            Ok(_) => return Ok(polled.each_ref().map(|polled| !polled.revents().is_empty())),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
