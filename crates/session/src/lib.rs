@@ -1,1 +1,69 @@
-//! stub
+//! What the two sides say to each other, over any link, and the store that keeps what arrives.
+//!
+//! A client [`put`]s or [`get`]s, a server [`serve`]s; both come down to one [`sender`](send) and one receiver that meet
+//! over a [`Link`](link::Link). This crate knows files and the conversation. It never knows which transport it is on, and
+//! never prints: what happens is told to an [`Observer`].
+//!
+//! ```text
+//! put  Put, Entries, Holes        ->
+//!                                 <-  Compare (what is held already)
+//!      Sums                       ->
+//!                                 <-  Decisions, Want
+//!      chunks, Sent{digest}       ->
+//!                                 <-  Stored{verdict}
+//! ```
+
+mod compare;
+mod error;
+mod events;
+mod hashing;
+mod hello;
+mod intake;
+mod receive;
+mod retry;
+mod send;
+mod serve;
+mod source;
+pub mod store;
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+
+use framing::Checksum;
+
+pub use error::SessionError;
+pub use events::{Event, FileReport, Observer, Outcome, Side, Summary};
+pub use hello::refuse;
+pub use receive::get;
+pub use retry::with_retry;
+pub use send::put;
+pub use serve::{Service, serve};
+pub use source::{SourceError, Sources};
+pub use store::{IfExists, Store, StoreError, StoreOptions};
+
+/// Who calls, and who wants to hear what happens.
+#[derive(Clone, Copy)]
+pub struct Caller<'a> {
+    /// Name and version of the program, as the other side shall see it.
+    pub software: &'a str,
+    /// Who is told what happens.
+    pub observer: &'a dyn Observer,
+}
+
+/// Files to be sent, and what has become of them over all connections of this run.
+#[derive(Debug)]
+pub struct PutJob {
+    sources: Sources,
+    checksum: Checksum,
+    summary: Summary,
+}
+
+/// Files to be fetched, and what has become of them over all connections of this run.
+#[derive(Debug)]
+pub struct GetJob {
+    names: Vec<OsString>,
+    checksum: Checksum,
+    follow: bool,
+    done: HashSet<Vec<u8>>,
+    summary: Summary,
+}

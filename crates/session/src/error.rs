@@ -1,0 +1,55 @@
+//! How a conversation ends before its end.
+
+use std::io;
+
+use framing::{Feature, ManifestError, Refusal};
+use link::{ConnectError, LinkError};
+
+use crate::source::SourceError;
+use crate::store::StoreError;
+
+/// Why a conversation ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// No connection came about.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The link was lost, or the other side ended it.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The other side does not do what is wanted of it.
+    #[error("the other side does not allow {}", .0.name())]
+    NotOffered(Feature),
+    /// A file of this side can't be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A file of this side can't be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Too much for one transfer.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    /// This side does not allow what the other side asked for; it was told so.
+    #[error("{text}")]
+    Declined {
+        /// The kind of reason.
+        refusal: Refusal,
+        /// What it was told.
+        text: String,
+    },
+}
+
+impl SessionError {
+    /// Whether a new connection may do better.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Link(error) => error.is_passing(),
+            Self::Connect(error) => error.is_passing(),
+            _ => false,
+        }
+    }
+}

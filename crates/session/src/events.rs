@@ -1,0 +1,201 @@
+//! What a person or a script is told while files are on their way.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use framing::Digest;
+
+/// Takes note of what happens. Called from several threads; must be quick.
+pub trait Observer: Send + Sync {
+    /// Something happened.
+    fn event(&self, event: &Event<'_>);
+}
+
+/// The side that this program is on in a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// It sends files.
+    Sender,
+    /// It receives files.
+    Receiver,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The other side has greeted.
+    Met {
+        /// Its address.
+        peer: SocketAddr,
+        /// Its name and version: its own words, not to be trusted.
+        software: &'a str,
+    },
+    /// A file is left out of the transfer.
+    Skipped {
+        /// Its path on the side that has it.
+        path: &'a OsStr,
+        /// Why.
+        why: &'a str,
+    },
+    /// It is known what is to be transferred.
+    Planned {
+        /// Which side this is.
+        side: Side,
+        /// Number of files.
+        files: u64,
+        /// Number of directories.
+        directories: u64,
+        /// Bytes of all files.
+        bytes: u64,
+        /// The name to call it all by: the only file, or the first of several things.
+        name: &'a OsStr,
+    },
+    /// So many more bytes, of those that are on both sides already, were compared by their chunk sums.
+    Compared {
+        /// Bytes.
+        bytes: u64,
+    },
+    /// It is known what must cross the link.
+    Wanted {
+        /// Bytes that are to cross it now.
+        bytes: u64,
+        /// Bytes that need not, because the receiver has them (verified chunk by chunk).
+        held: u64,
+        /// 0 at first; higher when something is asked for again.
+        round: u32,
+    },
+    /// So many more bytes of files have crossed the link, now those of this file.
+    Moved {
+        /// Bytes.
+        bytes: u64,
+        /// The file's path in the transfer.
+        path: &'a OsStr,
+    },
+    /// So many chunks came damaged or not at all and are asked for again.
+    AskedAgain {
+        /// Chunks.
+        chunks: u64,
+    },
+    /// It is known what has become of a file or directory.
+    File(&'a FileReport<'a>),
+    /// The link was lost; a new one is tried.
+    Retrying {
+        /// Why it was lost, or why the last attempt failed.
+        error: &'a str,
+        /// How long until the next attempt.
+        wait: Duration,
+    },
+}
+
+/// What has become of a file or directory.
+#[derive(Debug, Clone)]
+pub struct FileReport<'a> {
+    /// Which side this is.
+    pub side: Side,
+    /// Its path in the transfer, relative, as the sender named it.
+    pub path: &'a OsStr,
+    /// Its path below the receiver's directory; empty where there is none.
+    pub name: &'a OsStr,
+    /// Bytes of the file.
+    pub len: u64,
+    /// Bytes of it that crossed the link for this.
+    pub moved: u64,
+    /// Time since its transfer began.
+    pub elapsed: Duration,
+    /// What has become of it.
+    pub outcome: Outcome<'a>,
+}
+
+/// How a file or directory ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// Stored under its final name; both sides computed this digest.
+    Verified(Digest),
+    /// The receiver had it already; both sides computed this digest.
+    AlreadyThere(Digest),
+    /// A directory is there.
+    Directory,
+    /// The receiver had something of that name and keeps it, as it was told to.
+    Kept,
+    /// The digests differ; nothing is under the final name.
+    Differs {
+        /// What this side computed.
+        here: Digest,
+        /// What the other side computed.
+        there: Digest,
+    },
+    /// It changed on the sender's side while it was read; nothing is under the final name.
+    Changed,
+    /// The sender could not read it.
+    Unreadable(&'a str),
+    /// The receiver would not or could not store it.
+    Refused(&'a str),
+}
+
+/// What has become of a whole transfer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Files that were stored and verified.
+    pub verified: u64,
+    /// Files that the receiver had already, verified.
+    pub already_there: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Files that the receiver kept its own of.
+    pub kept: u64,
+    /// Files whose digests differ.
+    pub differs: u64,
+    /// Files that changed on the sender's side while they were read.
+    pub changed: u64,
+    /// Files that the sender could not read.
+    pub unreadable: u64,
+    /// Files or directories that the receiver refused.
+    pub refused: u64,
+    /// Links and special files that were left out.
+    pub skipped: u64,
+    /// Bytes of all verified files, whether they had to cross the link or not.
+    pub bytes: u64,
+    /// Bytes of files that crossed the link, those that had to go again included.
+    pub moved: u64,
+    /// Time from the first greeting to the last verdict, over all connections.
+    pub elapsed: Duration,
+}
+
+impl Summary {
+    /// Whether every file is on the receiver's side, verified or kept there as it was told to.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.differs == 0 && self.changed == 0 && self.unreadable == 0 && self.refused == 0
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.verified += other.verified;
+        self.already_there += other.already_there;
+        self.directories += other.directories;
+        self.kept += other.kept;
+        self.differs += other.differs;
+        self.changed += other.changed;
+        self.unreadable += other.unreadable;
+        self.refused += other.refused;
+        self.skipped += other.skipped;
+        self.bytes += other.bytes;
+        self.moved += other.moved;
+    }
+
+    pub(crate) const fn count(&mut self, report: &FileReport<'_>) {
+        match report.outcome {
+            Outcome::Verified(_) => self.verified += 1,
+            Outcome::AlreadyThere(_) => self.already_there += 1,
+            Outcome::Directory => self.directories += 1,
+            Outcome::Kept => self.kept += 1,
+            Outcome::Differs { .. } => self.differs += 1,
+            Outcome::Changed => self.changed += 1,
+            Outcome::Unreadable(_) => self.unreadable += 1,
+            Outcome::Refused(_) => self.refused += 1,
+        }
+        if matches!(report.outcome, Outcome::Verified(_) | Outcome::AlreadyThere(_)) {
+            self.bytes += report.len;
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The greeting.
+
+use std::time::Duration;
+
+use framing::{Feature, Hello, Message, Refusal};
+use link::{Link, LinkError};
+
+use crate::SessionError;
+use crate::events::{Event, Observer};
+
+/// How long the other side may take to greet.
+const HELLO_LIMIT: Duration = Duration::from_secs(10);
+
+/// What the other side said of itself.
+#[derive(Debug)]
+pub(crate) struct Greeting {
+    features: u32,
+}
+
+impl Greeting {
+    /// Fails unless the other side can do this.
+    pub(crate) const fn must_have(&self, feature: Feature) -> Result<(), SessionError> {
+        if self.features & feature.bit() == 0 { Err(SessionError::NotOffered(feature)) } else { Ok(()) }
+    }
+}
+
+/// Greets. Whoever calls goes on talking at once, so that greeting costs no round trip.
+pub(crate) fn greet(link: &mut dyn Link, software: &str, features: &[Feature]) -> Result<(), LinkError> {
+    let features = features.iter().fold(0, |bits, feature| bits | feature.bit());
+    link.send(&Message::Hello(Hello { features, software }))
+}
+
+/// Waits for the other side's greeting, its first message.
+pub(crate) fn meet(link: &mut dyn Link, observer: &dyn Observer) -> Result<Greeting, LinkError> {
+    let peer = link.peer();
+    match link.recv(HELLO_LIMIT)? {
+        Message::Hello(hello) => {
+            observer.event(&Event::Met { peer, software: hello.software });
+            Ok(Greeting { features: hello.features })
+        }
+        other => Err(out_of_place(&other)),
+    }
+}
+
+/// Greets, refuses whatever would come, and waits a moment until that was heard.
+pub fn refuse(link: &mut dyn Link, software: &str, refusal: Refusal, text: &str) {
+    // It is on its way out: if it can't be told, it will see the connection close.
+    let _ = greet(link, software, &[]).and_then(|()| link.send(&Message::Refuse { refusal, text }));
+    link.finish();
+}
+
+pub(crate) fn out_of_place(message: &Message<'_>) -> LinkError {
+    LinkError::Misbehaved(format!("{} does not belong here", message.name()))
+}

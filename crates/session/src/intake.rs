@@ -1,0 +1,282 @@
+//! The receiving side's threads: one writes what comes, two hash it, one commits what is good.
+//!
+//! The thread that holds the link hands runs of chunks to the writer and hears through [`Happened`] what became of each
+//! file. Every queue that holds blocks is short, so a slow disk or hasher slows the link down instead of filling memory.
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use framing::{Checksum, ChunkSet, Digest, chunks_in};
+use link::ChunkRun;
+
+use crate::hashing::{Hashing, Report};
+use crate::store::{Committed, Finished, PartFile, Store, Target, commit};
+
+/// Runs of chunks that may wait for the writer.
+const WRITE_QUEUE: usize = 6;
+/// Files that may wait for their commit.
+const COMMIT_QUEUE: usize = 64;
+
+/// Where a file's chunks go, and what is there of it already.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) target: Target,
+    pub(crate) len: u64,
+    /// Its partial file, if it is open already.
+    pub(crate) part: Option<Arc<PartFile>>,
+    /// Chunks, counted from its start, that are good as they are.
+    pub(crate) held: ChunkSet,
+}
+
+/// What became of a file.
+#[derive(Debug)]
+pub(crate) enum Happened {
+    /// All of its chunks are in its partial file.
+    Written { file: u32, part: Arc<PartFile> },
+    /// What its content comes to.
+    Hashed { file: u32, digest: Digest },
+    /// It can't be written or read.
+    Failed { file: u32, error: io::Error },
+    /// Its commit is over.
+    Committed { file: u32, committed: Committed },
+}
+
+enum ToWriter {
+    Open { file: u32, destination: Box<Destination> },
+    Run { file: u32, first: u64, run: ChunkRun },
+    Complete { file: u32 },
+    Drop { file: u32, remove: bool },
+}
+
+/// The threads. Dropping it ends them and unlocks every partial file.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    to_writer: Option<SyncSender<ToWriter>>,
+    to_committer: Option<SyncSender<Finished>>,
+    happened: Receiver<Happened>,
+    hashing: Arc<Hashing>,
+    checksum: Checksum,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Intake {
+    /// Starts the threads.
+    pub(crate) fn start(store: &Store, checksum: Checksum) -> io::Result<Self> {
+        let (happen, happened) = channel();
+        let hashed = happen.clone();
+        let report: Report = Arc::new(move |file, digest: io::Result<Digest>| {
+            let happened = match digest {
+                Ok(digest) => Happened::Hashed { file, digest },
+                Err(error) => Happened::Failed { file, error },
+            };
+            // Nobody listens any more when the session is over.
+            let _ = hashed.send(happened);
+        });
+        let hashing = Arc::new(Hashing::start(checksum, &report)?);
+        let (to_writer, for_writer) = sync_channel(WRITE_QUEUE);
+        let (to_committer, for_committer) = sync_channel(COMMIT_QUEUE);
+        let writer = Writer {
+            store: store.clone(),
+            hashing: Arc::clone(&hashing),
+            happen: happen.clone(),
+            files: BTreeMap::new(),
+            checksum,
+        };
+        let if_exists = store.options().if_exists;
+        let threads = vec![
+            std::thread::Builder::new().name("write".into()).spawn(move || writer.run(&for_writer))?,
+            std::thread::Builder::new().name("commit".into()).spawn(move || {
+                while let Ok(first) = for_committer.recv() {
+                    let batch: Vec<Finished> =
+                        std::iter::once(first).chain(for_committer.try_iter()).collect();
+                    for (file, committed) in
+                        batch.iter().map(|file| file.index).zip(commit(&batch, if_exists))
+                    {
+                        let _ = happen.send(Happened::Committed { file, committed });
+                    }
+                }
+            })?,
+        ];
+        Ok(Self {
+            to_writer: Some(to_writer),
+            to_committer: Some(to_committer),
+            happened,
+            hashing,
+            checksum,
+            threads,
+        })
+    }
+
+    /// Says where a file goes, before its first chunk.
+    pub(crate) fn open(&self, file: u32, destination: Destination) {
+        self.to_writer(ToWriter::Open { file, destination: Box::new(destination) });
+    }
+
+    /// Writes chunks of a file, the first of them chunk `first` counted from the file's start.
+    pub(crate) fn write(&self, file: u32, first: u64, run: ChunkRun) {
+        self.to_writer(ToWriter::Run { file, first, run });
+    }
+
+    /// Says that all chunks of a file have come.
+    pub(crate) fn complete(&self, file: u32) {
+        self.to_writer(ToWriter::Complete { file });
+    }
+
+    /// Says that nothing more comes for a file, and whether its partial file is of no use any more.
+    pub(crate) fn drop_file(&self, file: u32, remove: bool) {
+        self.to_writer(ToWriter::Drop { file, remove });
+    }
+
+    /// Hashes a file that is there already.
+    pub(crate) fn verify(&self, file: u32, there: std::fs::File, len: u64) {
+        let all = ChunkSet::from(0..chunks_in(len));
+        self.hashing.follow(file, &Arc::new(there), len, all, self.checksum);
+    }
+
+    /// Commits a file. Waits while many others are being committed.
+    pub(crate) fn commit(&self, finished: Finished) {
+        if let Some(committer) = &self.to_committer {
+            let _ = committer.send(finished);
+        }
+    }
+
+    /// What happened since the last time.
+    pub(crate) fn happened(&self) -> Option<Happened> {
+        self.happened.try_recv().ok()
+    }
+
+    /// Waits for something to happen, at most so long.
+    pub(crate) fn wait(&self, limit: Duration) -> Option<Happened> {
+        self.happened.recv_timeout(limit).ok()
+    }
+
+    /// Whether a thread has ended that should not have.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    fn to_writer(&self, what: ToWriter) {
+        if let Some(writer) = &self.to_writer {
+            // A writer that has ended has panicked; then nothing happens any more, and the session ends of that.
+            let _ = writer.send(what);
+        }
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.to_writer = None;
+        self.to_committer = None;
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Writer {
+    store: Store,
+    hashing: Arc<Hashing>,
+    happen: Sender<Happened>,
+    files: BTreeMap<u32, OpenFile>,
+    checksum: Checksum,
+}
+
+struct OpenFile {
+    part: Arc<PartFile>,
+    progress: Progress,
+}
+
+/// How a file is hashed.
+enum Progress {
+    /// Its chunks have come in order so far; this one is next.
+    InOrder { next: u64 },
+    /// They have not: the follower reads them.
+    Followed,
+}
+
+impl Writer {
+    fn run(mut self, jobs: &Receiver<ToWriter>) {
+        for job in jobs {
+            match job {
+                ToWriter::Open { file, destination } => match self.open(file, *destination) {
+                    Ok(open) => {
+                        self.files.insert(file, open);
+                    }
+                    Err(error) => self.fail(file, error),
+                },
+                ToWriter::Run { file, first, run } => self.write(file, first, run),
+                ToWriter::Complete { file } => {
+                    if let Some(OpenFile { part, progress }) = self.files.remove(&file) {
+                        if matches!(progress, Progress::InOrder { .. }) {
+                            self.hashing.finish_stream(file);
+                        }
+                        let _ = self.happen.send(Happened::Written { file, part });
+                    }
+                }
+                ToWriter::Drop { file, remove } => {
+                    self.hashing.forget(file);
+                    if let Some(open) = self.files.remove(&file)
+                        && remove
+                    {
+                        // It is only left over, then.
+                        let _ = open.part.remove();
+                    }
+                }
+            }
+        }
+    }
+
+    fn open(&self, file: u32, destination: Destination) -> io::Result<OpenFile> {
+        let Destination { target, len, part, held } = destination;
+        let part = match part {
+            Some(part) => part,
+            None => {
+                let dir = self.store.parent_of(&target.path, true)?;
+                Arc::new(PartFile::open(&dir, target.path.name(), target.part, len)?)
+            }
+        };
+        part.reserve()?;
+        let progress = if held.is_empty() {
+            Progress::InOrder { next: 0 }
+        } else {
+            self.hashing.follow(file, part.file(), len, held, self.checksum);
+            Progress::Followed
+        };
+        Ok(OpenFile { part, progress })
+    }
+
+    fn write(&mut self, file: u32, first: u64, run: ChunkRun) {
+        // A file that failed is gone from the list; what still comes for it is thrown away.
+        let Some(open) = self.files.get_mut(&file) else { return };
+        let mut payloads: Vec<IoSlice<'_>> = run.payloads().map(IoSlice::new).collect();
+        if let Err(error) = open.part.write(first, &mut payloads) {
+            self.files.remove(&file);
+            self.hashing.forget(file);
+            self.fail(file, error);
+            return;
+        }
+        drop(payloads);
+        let chunks = first..first + (run.chunks().end - run.chunks().start);
+        match &mut open.progress {
+            Progress::InOrder { next } if *next == chunks.start => {
+                *next = chunks.end;
+                self.hashing.stream(file, run);
+            }
+            Progress::InOrder { next } => {
+                let mut present = ChunkSet::from(0..*next);
+                present.insert(chunks);
+                self.hashing.detach(file, open.part.file(), open.part.len(), present);
+                open.progress = Progress::Followed;
+            }
+            Progress::Followed => self.hashing.written(file, chunks),
+        }
+    }
+
+    fn fail(&self, file: u32, error: io::Error) {
+        let _ = self.happen.send(Happened::Failed { file, error });
+    }
+}

@@ -1,0 +1,215 @@
+//! Deciding what to take, and what of it is here already.
+
+use std::collections::{HashSet, VecDeque};
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use framing::{CHUNK_LEN, ChunkSet, Decision, DecisionRun, Message, PageBuilder, Part, Verdict};
+use link::{IDLE_LIMIT, Link, LinkError};
+
+use super::Receiving;
+use super::state::{Active, Phase};
+use crate::SessionError;
+use crate::compare::{Compared, Comparison};
+use crate::events::Event;
+use crate::hello::out_of_place;
+use crate::send::{MAX_RANGES, SetOf, misbehaved, send_set};
+use crate::store::{IfExists, PartFile, Plan, StoreError, Target};
+
+/// Partial files that may be open at a time before their chunks come.
+const MAX_OPEN_PARTS: usize = 256;
+
+impl Receiving<'_> {
+    /// Decides about every entry and tells the sender: the chunks that are wanted.
+    pub(super) fn decide_all(&mut self, link: &mut dyn Link) -> Result<ChunkSet, SessionError> {
+        let (mut decisions, comparisons) = self.decide()?;
+        for compared in self.compare(link, comparisons)? {
+            let index = compared.file;
+            let decision = self.conclude(compared);
+            if let Some(slot) = decisions.get_mut(index as usize) {
+                *slot = decision;
+            }
+        }
+        for active in self.active.values_mut().filter(|active| active.held.is_empty()) {
+            if matches!(active.phase, Phase::Filling { .. }) {
+                let holes = from_start(&self.holes.within(active.chunks.clone()), active.chunks.start);
+                active.fill(holes);
+            }
+        }
+        send_decisions(link, &decisions)?;
+        let mut wanted = ChunkSet::new();
+        self.active.values().for_each(|active| wanted.extend(active.wanted().ranges()));
+        Ok(wanted)
+    }
+
+    /// Decides as far as that can be done without looking into files.
+    fn decide(&mut self) -> Result<(Vec<Decision>, VecDeque<Comparison>), SessionError> {
+        let mut decisions = Vec::with_capacity(self.manifest.len() as usize);
+        let mut comparisons = VecDeque::new();
+        let mut names = HashSet::new();
+        let mut directories = Vec::new();
+        let mut open_parts = 0;
+        for index in 0..self.manifest.len() {
+            let Some(entry) = self.manifest.get(index) else { break };
+            if !names.insert(entry.path.to_vec()) {
+                return Err(misbehaved("it offered two files of the same name").into());
+            }
+            if self.done.contains(entry.path) {
+                self.repeat_verdict(index);
+                decisions.push(Decision::Keep);
+                continue;
+            }
+            decisions.push(match self.store.plan(&entry) {
+                Plan::Take { target, lookalikes } => {
+                    let (len, chunks) = (entry.len(), self.manifest.chunks_of(index));
+                    let part = if open_parts < MAX_OPEN_PARTS { self.find_part(&target, len) } else { None };
+                    open_parts += usize::from(part.is_some());
+                    self.active.insert(index, Active::new(target, chunks.clone()));
+                    if part.is_some() || !lookalikes.is_empty() {
+                        comparisons.push_back(Comparison::new(index, chunks, len, part, lookalikes));
+                    }
+                    Decision::Take
+                }
+                Plan::Directory(path) => {
+                    directories.push((index, path));
+                    Decision::Take
+                }
+                Plan::Keep(name) => {
+                    self.judge(index, Verdict::Kept, name.as_os_str());
+                    Decision::Keep
+                }
+                Plan::Refuse(why) => {
+                    self.judge(index, Verdict::Refused(&why), OsStr::new(""));
+                    Decision::Refuse
+                }
+            });
+        }
+        for (index, made) in self.store.make_directories(directories) {
+            match made {
+                Ok(()) => self.directories.push(index),
+                Err(error) => {
+                    let why = format!("the directory cannot be made: {error}");
+                    self.judge(index, Verdict::Refused(&why), OsStr::new(""));
+                    if let Some(decision) = decisions.get_mut(index as usize) {
+                        *decision = Decision::Refuse;
+                    }
+                }
+            }
+        }
+        Ok((decisions, comparisons))
+    }
+
+    fn find_part(&self, target: &Target, len: u64) -> Option<Arc<PartFile>> {
+        let dir = self.store.parent_of(&target.path, false).ok()?;
+        // One that can't be opened is left alone: then the file is written to a new one, or fails there.
+        PartFile::find(&dir, target.path.name(), target.part, len).ok().flatten().map(Arc::new)
+    }
+
+    /// Has the sender tell the sums of what may be here already, and compares.
+    pub(super) fn compare(
+        &self,
+        link: &mut dyn Link,
+        mut waiting: VecDeque<Comparison>,
+    ) -> Result<Vec<Compared>, SessionError> {
+        let mut asked = ChunkSet::new();
+        waiting.iter().for_each(|comparison| asked.extend(comparison.wanted().ranges()));
+        asked.coarsen(MAX_RANGES / 2);
+        let mut done = Vec::new();
+        if !asked.is_empty() {
+            send_set(link, &asked, SetOf::Compare)?;
+            link.send(&Message::End(Part::Compare))?;
+        }
+        let mut over = asked.is_empty();
+        while !over {
+            match link.recv(IDLE_LIMIT)? {
+                Message::Sums(sums) => {
+                    let chunks = sums.chunks();
+                    match asked.first() {
+                        Some(next) if next.start == chunks.start && chunks.end <= next.end => {
+                            asked.remove(chunks.clone());
+                        }
+                        _ => return Err(misbehaved("it sent sums that nobody asked for").into()),
+                    }
+                    let mut at = chunks.start;
+                    while at < chunks.end {
+                        while let Some(passed) = waiting.pop_front_if(|next| next.chunks().end <= at) {
+                            done.push(self.finish_comparison(passed)?);
+                        }
+                        at = match waiting.front_mut() {
+                            Some(next) if next.chunks().contains(&at) => next.compare(self.store, &sums, at),
+                            // Asked for only because sets of chunks may be coarse.
+                            Some(next) => next.chunks().start.min(chunks.end),
+                            None => chunks.end,
+                        };
+                    }
+                    let bytes = (chunks.end - chunks.start) * CHUNK_LEN as u64;
+                    self.caller.observer.event(&Event::Compared { bytes });
+                }
+                Message::End(Part::Sums) if asked.is_empty() => over = true,
+                Message::Working => {}
+                other => return Err(out_of_place(&other).into()),
+            }
+        }
+        for comparison in waiting {
+            done.push(self.finish_comparison(comparison)?);
+        }
+        Ok(done)
+    }
+
+    fn finish_comparison(&self, comparison: Comparison) -> Result<Compared, SessionError> {
+        let file = comparison.file;
+        let holes = from_start(&self.holes.within(comparison.chunks().clone()), comparison.chunks().start);
+        let (Some(active), Some(entry)) = (self.active.get(&file), self.manifest.get(file)) else {
+            return Ok(Compared { file, part: None, held: holes, same: None });
+        };
+        let target = &active.target;
+        let open_part = || {
+            let dir = self.store.parent_of(&target.path, true)?;
+            PartFile::open(&dir, target.path.name(), target.part, entry.len())
+        };
+        let write = |error| StoreError::Write { path: target.path.as_path().to_owned(), error };
+        Ok(comparison.finish(&holes, open_part).map_err(write)?)
+    }
+
+    /// What the comparison means for the file.
+    fn conclude(&mut self, compared: Compared) -> Decision {
+        let Compared { file, part, held, same } = compared;
+        let Some(active) = self.active.get_mut(&file) else { return Decision::Refuse };
+        if let Some(same) = same {
+            if let Some(part) = part {
+                // What is left of an attempt to send what is here by now.
+                let _ = part.remove();
+            }
+            active.phase = Phase::Verifying(same);
+            return Decision::Verify;
+        }
+        if self.store.options().if_exists == IfExists::Fail && self.store.is_taken(&active.target.path) {
+            self.judge(file, Verdict::Refused("a file of its name is there already"), OsStr::new(""));
+            return Decision::Refuse;
+        }
+        active.part = part;
+        let mut held = held;
+        held.extend(from_start(&self.holes.within(active.chunks.clone()), active.chunks.start).ranges());
+        active.fill(held);
+        Decision::Take
+    }
+}
+
+/// Chunks by their numbers in the transfer, counted from their file's start.
+pub(super) fn from_start(chunks: &ChunkSet, first: u64) -> ChunkSet {
+    chunks.ranges().map(|range| range.start - first..range.end - first).collect()
+}
+
+fn send_decisions(link: &mut dyn Link, decisions: &[Decision]) -> Result<(), LinkError> {
+    let mut page = PageBuilder::default();
+    for run in decisions.chunk_by(|one, next| one == next) {
+        if let Some(decision) = run.first() {
+            page.push(&DecisionRun { count: run.len() as u32, decision: *decision });
+        }
+        if page.is_full() {
+            link.send(&Message::Decisions(page.page()))?;
+            page.clear();
+        }
+    }
+    if page.is_empty() { Ok(()) } else { link.send(&Message::Decisions(page.page())) }
+}

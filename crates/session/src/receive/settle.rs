@@ -1,0 +1,392 @@
+//! From the last chunk of a file to its verdict.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use framing::{ChunkSet, Message, Sent, SentOutcome, Stored, Verdict};
+use link::{ChunkRun, Link, LinkError};
+
+use super::Receiving;
+use super::decide::from_start;
+use super::state::Phase;
+use crate::SessionError;
+use crate::compare::Comparison;
+use crate::events::{Event, FileReport, Outcome, Side};
+use crate::intake::{Destination, Happened};
+use crate::send::{WORKING_INTERVAL, misbehaved};
+use crate::store::{Committed, Finished, StoreError};
+
+/// Files that may be verified where they lie at a time.
+const MAX_VERIFYING: usize = 32;
+/// Partial files that may be open at a time in one transfer.
+const MAX_OPEN: usize = 1024;
+
+impl Receiving<'_> {
+    /// Hands chunks of one file to the writer.
+    pub(super) fn write_file(&mut self, file: u32, run: ChunkRun) -> Result<(), LinkError> {
+        // A file that failed is not active any more; what still comes for it is thrown away.
+        let Some(active) = self.active.get_mut(&file) else { return Ok(()) };
+        let Phase::Filling { left, open } = active.phase else { return Ok(()) };
+        let chunks = run.chunks();
+        let bytes = run.len();
+        if !open {
+            if self.open_parts >= MAX_OPEN {
+                return Err(LinkError::Damaged("too many files are unfinished at the same time"));
+            }
+            self.open_parts += 1;
+            open_file(&self.intake, &self.manifest, file, active);
+        }
+        active.moved += bytes;
+        self.intake.write(file, chunks.start - active.chunks.start, run);
+        let left = left.saturating_sub(chunks.end - chunks.start);
+        active.phase = Phase::Filling { left, open: true };
+        if left == 0 {
+            active.phase = Phase::Hashing;
+            self.intake.complete(file);
+        }
+        self.summary.moved += bytes;
+        if let Some(entry) = self.manifest.get(file) {
+            self.caller.observer.event(&Event::Moved { bytes, path: OsStr::from_bytes(entry.path) });
+        }
+        Ok(())
+    }
+
+    /// Takes in what the sender says of a file.
+    pub(super) fn hear_sent(&mut self, sent: &Sent<'_>) -> Result<(), LinkError> {
+        let file = sent.index;
+        let Some(active) = self.active.get_mut(&file) else {
+            // Of a file that this side has given up meanwhile.
+            return if file < self.manifest.len() {
+                Ok(())
+            } else {
+                Err(misbehaved("it sent the digest of no file"))
+            };
+        };
+        if active.there.is_some() {
+            return Err(misbehaved("it sent a file's digest twice"));
+        }
+        match sent.outcome {
+            SentOutcome::Digest(digest) => {
+                active.there = Some(digest);
+                // A file of which nothing has to come begins now, so that not all of them are open at the same time.
+                if let Phase::Filling { left: 0, open: false } = active.phase {
+                    self.open_parts += 1;
+                    active.phase = Phase::Hashing;
+                    open_file(&self.intake, &self.manifest, file, active);
+                    self.intake.complete(file);
+                }
+                self.finish(file);
+            }
+            SentOutcome::Changed => self.judge_not_sent(file, true, Outcome::Changed),
+            SentOutcome::Unreadable(why) => self.judge_not_sent(file, false, Outcome::Unreadable(why)),
+        }
+        Ok(())
+    }
+
+    fn judge_not_sent(&mut self, file: u32, remove: bool, outcome: Outcome<'_>) {
+        self.intake.drop_file(file, remove);
+        self.judge_as(file, Verdict::NotSent, OsStr::new(""), outcome);
+    }
+
+    /// Takes in what the threads have done since the last time.
+    pub(super) fn absorb(&mut self) {
+        while let Some(happened) = self.intake.happened() {
+            self.take_in(happened);
+        }
+        self.verify_more();
+    }
+
+    fn take_in(&mut self, happened: Happened) {
+        match happened {
+            Happened::Written { file, part } => {
+                if let Some(active) = self.active.get_mut(&file) {
+                    active.part = Some(part);
+                    self.finish(file);
+                }
+            }
+            Happened::Hashed { file, digest } => {
+                if let Some(active) = self.active.get_mut(&file) {
+                    active.here = Some(digest);
+                    self.verifying -= usize::from(matches!(active.phase, Phase::Verifying(_)));
+                    self.finish(file);
+                }
+            }
+            Happened::Failed { file, error } => self.fail(file, error),
+            Happened::Committed { file, committed } => self.judge_commit(file, committed),
+        }
+    }
+
+    /// Has more files verified where they lie.
+    fn verify_more(&mut self) {
+        while self.verifying < MAX_VERIFYING {
+            let next =
+                self.active.range_mut(self.next_verified..).find_map(|(file, active)| match &active.phase {
+                    Phase::Verifying(path) => Some((*file, path.clone())),
+                    _ => None,
+                });
+            let Some((file, path)) = next else { return };
+            self.next_verified = file + 1;
+            let len = self.manifest.get(file).map_or(0, |entry| entry.len());
+            match self.store.dir().open(&path) {
+                Ok(there) => {
+                    self.verifying += 1;
+                    self.intake.verify(file, there.into_std(), len);
+                }
+                Err(_) => self.refill(file),
+            }
+        }
+    }
+
+    /// A file that seemed to be there is to be sent after all.
+    fn refill(&mut self, file: u32) {
+        if let Some(active) = self.active.get_mut(&file) {
+            active.fill(from_start(&self.holes.within(active.chunks.clone()), active.chunks.start));
+            // Whatever is there now: the sender has told its digest, or will.
+            if let Phase::Filling { left: 0, .. } = active.phase {
+                active.phase = Phase::Differs;
+            }
+        }
+    }
+
+    /// Compares the digests once both are known.
+    fn finish(&mut self, file: u32) {
+        let Some(active) = self.active.get_mut(&file) else { return };
+        let (Some(here), Some(there)) = (active.here, active.there) else { return };
+        match &active.phase {
+            Phase::Verifying(path) if here == there => {
+                let path = path.clone();
+                self.judge(file, Verdict::AlreadyThere(here), path.as_os_str());
+            }
+            Phase::Verifying(_) => self.refill(file),
+            Phase::Hashing => {
+                let Some(part) = active.part.take() else { return };
+                if here != there {
+                    active.part = Some(part);
+                    active.phase = Phase::Differs;
+                    return;
+                }
+                let Some(entry) = self.manifest.get(file) else { return };
+                active.phase = Phase::Committing;
+                self.intake.commit(Finished::new(file, part, active.target.clone(), &entry));
+            }
+            Phase::Filling { .. } | Phase::Differs | Phase::Committing => {}
+        }
+    }
+
+    fn fail(&mut self, file: u32, error: io::Error) {
+        let Some(active) = self.active.get(&file) else { return };
+        if matches!(active.phase, Phase::Verifying(_)) {
+            self.verifying -= 1;
+            self.refill(file);
+            return;
+        }
+        let error = StoreError::Write { path: active.target.path.as_path().to_owned(), error };
+        if error.is_no_space() {
+            self.failure.get_or_insert(error);
+        } else {
+            self.intake.drop_file(file, false);
+            self.judge(file, Verdict::Refused(&error.to_string()), OsStr::new(""));
+        }
+    }
+
+    fn judge_commit(&mut self, file: u32, committed: Committed) {
+        let here = self.active.get(&file).and_then(|active| active.here);
+        match (committed, here) {
+            (Committed::Stored(path), Some(here)) => {
+                self.judge(file, Verdict::Stored(here), path.as_os_str());
+            }
+            (Committed::Kept(path), _) => self.judge(file, Verdict::Kept, path.as_os_str()),
+            (Committed::Exists, _) => {
+                self.judge(file, Verdict::Refused("a file of its name is there already"), OsStr::new(""));
+            }
+            (Committed::Failed(error), _) => self.fail(file, error),
+            (Committed::Stored(_), None) => {}
+        }
+    }
+
+    /// Gives the verdict on an entry.
+    pub(super) fn judge(&mut self, index: u32, verdict: Verdict<'_>, name: &OsStr) {
+        let outcome = match verdict {
+            Verdict::Stored(digest) => Outcome::Verified(digest),
+            Verdict::AlreadyThere(digest) => Outcome::AlreadyThere(digest),
+            Verdict::Directory => Outcome::Directory,
+            Verdict::Kept => Outcome::Kept,
+            Verdict::Differs(here) => {
+                let there = self.active.get(&index).and_then(|active| active.there).unwrap_or(here);
+                Outcome::Differs { here, there }
+            }
+            Verdict::NotSent => Outcome::Changed,
+            Verdict::Refused(why) => Outcome::Refused(why),
+        };
+        self.judge_as(index, verdict, name, outcome);
+    }
+
+    fn judge_as(&mut self, index: u32, verdict: Verdict<'_>, name: &OsStr, outcome: Outcome<'_>) {
+        let active = self.active.remove(&index);
+        if let Some(active) = &active {
+            let opened = !matches!(active.phase, Phase::Filling { open: false, .. } | Phase::Verifying(_));
+            self.open_parts -= usize::from(opened);
+        }
+        self.push_verdict(&Stored { index, verdict, name: name.as_bytes() });
+        let Some(entry) = self.manifest.get(index) else { return };
+        let report = FileReport {
+            side: Side::Receiver,
+            path: OsStr::from_bytes(entry.path),
+            name,
+            len: entry.len(),
+            moved: active.map_or(0, |active| active.moved),
+            elapsed: self.began.elapsed(),
+            outcome,
+        };
+        self.summary.count(&report);
+        self.caller.observer.event(&Event::File(&report));
+        self.done.insert(entry.path.to_vec());
+    }
+
+    /// Says again that an entry needs nothing more, one that had its verdict on an earlier connection.
+    pub(super) fn repeat_verdict(&mut self, index: u32) {
+        self.push_verdict(&Stored { index, verdict: Verdict::Kept, name: b"" });
+    }
+
+    fn push_verdict(&mut self, stored: &Stored<'_>) {
+        if self.verdicts.is_full() {
+            self.full_pages.push(std::mem::take(&mut self.verdicts));
+        }
+        self.verdicts.push(stored);
+    }
+
+    /// Tells the sender the verdicts that are known by now.
+    pub(super) fn tell(
+        &mut self,
+        send: &mut dyn FnMut(&Message<'_>) -> Result<(), LinkError>,
+    ) -> Result<(), LinkError> {
+        for page in self.full_pages.drain(..) {
+            send(&Message::Stored(page.page()))?;
+        }
+        if !self.verdicts.is_empty() {
+            send(&Message::Stored(self.verdicts.page()))?;
+            self.verdicts.clear();
+        }
+        Ok(())
+    }
+
+    /// Waits until every file has its verdict, or needs another round.
+    pub(super) fn settle(&mut self, link: &mut dyn Link) -> Result<(), SessionError> {
+        loop {
+            self.absorb();
+            self.tell(&mut |message| link.send(message))?;
+            if let Some(failure) = self.failure.take() {
+                return Err(failure.into());
+            }
+            if self.active.values().all(super::state::Active::is_resting) {
+                return Ok(());
+            }
+            match self.intake.wait(WORKING_INTERVAL) {
+                Some(happened) => self.take_in(happened),
+                None if self.intake.is_broken() => {
+                    return Err(SessionError::Thread(io::Error::other("a thread of the transfer ended")));
+                }
+                None => link.send(&Message::Working)?,
+            }
+        }
+    }
+
+    /// Finds out what is needed to repair the files that are not good yet; `missing` never came or came damaged.
+    pub(super) fn wanted_again(
+        &mut self,
+        link: &mut dyn Link,
+        missing: &ChunkSet,
+    ) -> Result<ChunkSet, SessionError> {
+        let mut wanted = ChunkSet::new();
+        let mut comparisons = VecDeque::new();
+        for (file, active) in &mut self.active {
+            match (&active.phase, active.part.take()) {
+                (Phase::Differs, Some(part)) => {
+                    let len = self.manifest.get(*file).map_or(0, |entry| entry.len());
+                    let part = Some(part);
+                    comparisons.push_back(Comparison::new(
+                        *file,
+                        active.chunks.clone(),
+                        len,
+                        part,
+                        Vec::new(),
+                    ));
+                }
+                (Phase::Filling { open: false, .. }, part) => {
+                    active.part = part;
+                    wanted.extend(active.wanted().ranges());
+                }
+                (_, part) => {
+                    active.part = part;
+                    wanted.extend(missing.within(active.chunks.clone()).ranges());
+                }
+            }
+        }
+        for compared in self.compare(link, comparisons)? {
+            let Some(active) = self.active.get_mut(&compared.file) else { continue };
+            self.open_parts -= 1;
+            active.part = compared.part;
+            let mut held = compared.held;
+            // Every sum is right and the digest is not: none of it can be trusted.
+            if held.len() == active.chunks.end - active.chunks.start {
+                held = ChunkSet::new();
+            }
+            active.fill(held);
+            wanted.extend(active.wanted().ranges());
+        }
+        Ok(wanted)
+    }
+
+    /// Gives up the files that could not be repaired.
+    pub(super) fn give_up(&mut self) {
+        let files: Vec<u32> = self.active.keys().copied().collect();
+        for file in files {
+            self.intake.drop_file(file, false);
+            match self.active.get(&file).and_then(|active| active.here) {
+                Some(here) => self.judge(file, Verdict::Differs(here), OsStr::new("")),
+                None => self.judge(
+                    file,
+                    Verdict::Refused("its chunks came damaged again and again"),
+                    OsStr::new(""),
+                ),
+            }
+        }
+    }
+
+    /// Gives the directories their permissions and times, the inner ones first.
+    pub(super) fn finish_directories(&mut self) {
+        for index in std::mem::take(&mut self.directories).into_iter().rev() {
+            let Some(entry) = self.manifest.get(index) else { continue };
+            match self.store.finish_directory(&entry) {
+                Ok(path) => {
+                    let path: PathBuf = path;
+                    self.judge(index, Verdict::Directory, path.as_os_str());
+                }
+                Err(error) => {
+                    let why = format!("its permissions or time cannot be set: {error}");
+                    self.judge(index, Verdict::Refused(&why), OsStr::new(""));
+                }
+            }
+        }
+    }
+}
+
+fn open_file(
+    intake: &crate::intake::Intake,
+    manifest: &framing::Manifest,
+    file: u32,
+    active: &mut super::state::Active,
+) {
+    intake.open(
+        file,
+        Destination {
+            target: active.target.clone(),
+            len: manifest.get(file).map_or(0, |entry| entry.len()),
+            part: active.part.take(),
+            held: active.held.clone(),
+        },
+    );
+}

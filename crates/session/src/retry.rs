@@ -1,0 +1,70 @@
+//! Going on over a new connection when one is lost.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use link::{ConnectError, Link};
+
+use crate::SessionError;
+use crate::events::{Event, Observer, Summary};
+
+/// The first pause before a new attempt; it doubles with each failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Runs `run` over a connection from `connect`, and again over a new one while links are lost and less than `window` has
+/// passed since the last byte of a file moved.
+///
+/// The first connection is tried once: a server that isn't there is an error at once.
+pub fn with_retry(
+    window: Duration,
+    observer: &dyn Observer,
+    mut connect: impl FnMut() -> Result<Box<dyn Link>, ConnectError>,
+    mut run: impl FnMut(&mut dyn Link, &dyn Observer) -> Result<Summary, SessionError>,
+) -> Result<Summary, SessionError> {
+    let watch = Watch { observer, moved: AtomicU64::new(0) };
+    let began = Instant::now();
+    let last_moved = Cell::new(Instant::now());
+    let mut pause = FIRST_PAUSE;
+    let mut attempt = run(connect()?.as_mut(), &watch);
+    loop {
+        let error = match attempt {
+            Ok(summary) => return Ok(Summary { elapsed: began.elapsed(), ..summary }),
+            Err(error) => error,
+        };
+        if watch.moved.swap(0, Ordering::Relaxed) > 0 {
+            last_moved.set(Instant::now());
+            pause = FIRST_PAUSE;
+        }
+        if !error.is_passing() || last_moved.get().elapsed() + pause > window {
+            return Err(error);
+        }
+        observer.event(&Event::Retrying { error: &error.to_string(), wait: pause });
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        attempt = match connect() {
+            Ok(mut link) => run(link.as_mut(), &watch),
+            Err(error) => Err(error.into()),
+        };
+    }
+}
+
+/// Passes events on, and sees whether anything moves.
+struct Watch<'a> {
+    observer: &'a dyn Observer,
+    moved: AtomicU64,
+}
+
+impl Observer for Watch<'_> {
+    fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::Moved { bytes, .. } | Event::Compared { bytes } => {
+                self.moved.fetch_add(*bytes, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        self.observer.event(event);
+    }
+}

@@ -1,0 +1,221 @@
+//! The store: what keeps files that arrive, and never lets a name or a link lead out of its directory.
+//!
+//! A file is written to a hidden partial file beside its target ([`PartFile`]), and gets its final name only when it is
+//! complete, verified and flushed ([`commit`]).
+
+mod commit;
+mod name;
+mod part;
+mod target;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use framing::Entry;
+use rustix::fs::Mode;
+
+use commit::flush_directory;
+pub use commit::{Committed, Finished, commit};
+pub use name::{NameError, SafePath, is_part_name};
+pub use part::{PartFile, PartId};
+pub use target::{Plan, Target};
+
+/// What to do when something of a file's name is there already, with other content. The same content is never stored
+/// twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IfExists {
+    /// Store the new file under a new name: `name-1.ext`, `name-2.ext` and so on.
+    #[default]
+    Rename,
+    /// Keep what is there, unseen.
+    Skip,
+    /// Replace it.
+    Overwrite,
+    /// Replace it if the new file is not older, sending only what differs.
+    Update,
+    /// Refuse the new file.
+    Fail,
+}
+
+/// Settings of a store.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The directory that holds everything.
+    pub dir: PathBuf,
+    /// What the names of received files and trees begin with.
+    pub prefix: OsString,
+    /// What to do when a name is taken.
+    pub if_exists: IfExists,
+    /// The most bytes that a file may have.
+    pub max_file_len: Option<u64>,
+}
+
+/// Why a store can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The directory can't be opened.
+    #[error("{dir}: cannot be used as a directory for files: {error}", dir = dir.display())]
+    Open {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The prefix can't be the start of a name.
+    #[error("{0:?} cannot be the beginning of a file name")]
+    Prefix(OsString),
+    /// A file can't be written.
+    #[error("{path}: cannot be written: {error}", path = path.display())]
+    Write {
+        /// The file, below the directory.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// There is not enough room.
+    #[error("{dir}: not enough room: {needed} bytes are needed, {free} are free", dir = dir.display())]
+    NoSpace {
+        /// The directory.
+        dir: PathBuf,
+        /// Bytes that are missing in the store.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+}
+
+impl StoreError {
+    /// Whether it is for want of room.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::NoSpace { .. } => true,
+            Self::Open { error, .. } | Self::Write { error, .. } => {
+                matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Self::Prefix(_) => false,
+        }
+    }
+}
+
+/// A directory that keeps what arrives. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    dir: Arc<Dir>,
+    options: Arc<StoreOptions>,
+    /// The directory that was used last: files of a tree mostly share it.
+    parent: Arc<Mutex<Option<Parent>>>,
+}
+
+#[derive(Debug)]
+struct Parent {
+    path: PathBuf,
+    dir: Arc<Dir>,
+}
+
+impl Store {
+    /// Opens the directory, which must be there.
+    pub fn open(options: StoreOptions) -> Result<Self, StoreError> {
+        if !name::is_prefix(&options.prefix) {
+            return Err(StoreError::Prefix(options.prefix));
+        }
+        match Dir::open_ambient_dir(&options.dir, ambient_authority()) {
+            Ok(dir) => Ok(Self {
+                dir: Arc::new(dir),
+                options: Arc::new(options),
+                parent: Arc::new(Mutex::new(None)),
+            }),
+            Err(error) => Err(StoreError::Open { dir: options.dir, error }),
+        }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn options(&self) -> &StoreOptions {
+        &self.options
+    }
+
+    pub(crate) const fn dir(&self) -> &Arc<Dir> {
+        &self.dir
+    }
+
+    /// The directory that a path's last part lies in.
+    pub(crate) fn parent_of(&self, path: &SafePath, create: bool) -> io::Result<Arc<Dir>> {
+        let Some(parent) = path.as_path().parent().filter(|parent| *parent != Path::new("")) else {
+            return Ok(Arc::clone(&self.dir));
+        };
+        let mut last = self.parent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = &*last
+            && last.path == parent
+        {
+            return Ok(Arc::clone(&last.dir));
+        }
+        if create {
+            self.dir.create_dir_all(parent)?;
+        }
+        let dir = Arc::new(self.dir.open_dir(parent)?);
+        *last = Some(Parent { path: parent.to_owned(), dir: Arc::clone(&dir) });
+        Ok(dir)
+    }
+
+    /// Fails when fewer than `needed` bytes are free.
+    pub(crate) fn check_room(&self, needed: u64) -> Result<(), StoreError> {
+        let Ok(about) = rustix::fs::fstatvfs(&*self.dir) else { return Ok(()) };
+        let free = about.f_bavail.saturating_mul(about.f_frsize);
+        if needed > free {
+            return Err(StoreError::NoSpace { dir: self.options.dir.clone(), needed, free });
+        }
+        Ok(())
+    }
+
+    /// Whether something has this name.
+    pub(crate) fn is_taken(&self, path: &SafePath) -> bool {
+        self.dir.symlink_metadata(path.as_path()).is_ok()
+    }
+
+    /// Makes directories, and makes those last that are new: what became of each.
+    pub(crate) fn make_directories(&self, paths: Vec<(u32, SafePath)>) -> Vec<(u32, io::Result<()>)> {
+        let many = paths.len() >= commit::MANY;
+        let mut new = false;
+        let mut made: Vec<(u32, io::Result<()>)> = paths
+            .into_iter()
+            .map(|(index, path)| {
+                if self.dir.metadata(path.as_path()).is_ok_and(|there| there.is_dir()) {
+                    return (index, Ok(()));
+                }
+                new = true;
+                let made = self.dir.create_dir_all(path.as_path()).and_then(|()| {
+                    if many {
+                        Ok(())
+                    } else {
+                        self.parent_of(&path, false).and_then(|dir| flush_directory(&dir))
+                    }
+                });
+                (index, made)
+            })
+            .collect();
+        if new
+            && many
+            && let Err(error) = commit::flush_file_system(&*self.dir)
+        {
+            made.iter_mut()
+                .for_each(|(_, made)| *made = Err(io::Error::new(error.kind(), error.to_string())));
+        }
+        made
+    }
+
+    /// Gives a directory its permissions and time: its path.
+    pub(crate) fn finish_directory(&self, entry: &Entry<'_>) -> io::Result<PathBuf> {
+        let path = SafePath::parse(entry.path).and_then(|path| path.with_prefix(&self.options.prefix));
+        let path = path.map_err(io::Error::other)?;
+        let dir = self.dir.open(path.as_path())?.into_std();
+        rustix::fs::fchmod(&dir, Mode::from_raw_mode(entry.mode.into()))?;
+        commit::set_mtime(&dir, (entry.mtime, entry.mtime_nanos))?;
+        dir.sync_all()?;
+        Ok(path.as_path().to_owned())
+    }
+}

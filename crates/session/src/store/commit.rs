@@ -1,0 +1,190 @@
+//! Giving complete files their final names.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cap_std::fs::Dir;
+use framing::Entry;
+use rustix::fs::{Mode, RenameFlags, Timespec, Timestamps, UTIME_NOW};
+
+use super::name::numbered;
+use super::{IfExists, PartFile, Target};
+
+/// From how many files on one flush of the whole file system is cheaper than one for each.
+pub(super) const MANY: usize = 8;
+/// How many numbers are tried to find a free name.
+const MAX_NUMBER: u32 = 100_000;
+
+/// A file that is complete and verified.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its index in the manifest.
+    pub index: u32,
+    /// The partial file.
+    pub part: Arc<PartFile>,
+    /// Where it is to go.
+    pub target: Target,
+    /// Permission bits.
+    pub mode: u16,
+    /// Time of the last change on the sender's side: seconds and nanoseconds.
+    pub mtime: (i64, u32),
+}
+
+impl Finished {
+    /// Puts together what a commit needs.
+    #[must_use]
+    pub const fn new(index: u32, part: Arc<PartFile>, target: Target, entry: &Entry<'_>) -> Self {
+        Self { index, part, target, mode: entry.mode, mtime: (entry.mtime, entry.mtime_nanos) }
+    }
+}
+
+/// How a commit ended.
+#[derive(Debug)]
+pub enum Committed {
+    /// It is in place under this path.
+    Stored(PathBuf),
+    /// Something else got the name first, and is kept.
+    Kept(PathBuf),
+    /// Something else got the name first, and the settings say to fail then.
+    Exists,
+    /// The file system failed.
+    Failed(io::Error),
+}
+
+/// Flushes the files to disk, gives them their final names, and flushes those: the verdict on each.
+#[must_use]
+pub fn commit(finished: &[Finished], if_exists: IfExists) -> Vec<Committed> {
+    let flushed: Vec<io::Result<()>> = finished.iter().map(prepare).collect();
+    let flushed: Vec<io::Result<()>> = if finished.len() >= MANY && flush_file_systems(finished).is_ok() {
+        flushed
+    } else {
+        let flush = |(file, prepared): (&Finished, io::Result<()>)| {
+            prepared.and_then(|()| file.part.file().sync_all())
+        };
+        finished.iter().zip(flushed).map(flush).collect()
+    };
+    let mut committed: Vec<Committed> = finished
+        .iter()
+        .zip(flushed)
+        .map(|(file, flushed)| match flushed.and_then(|()| place(file, if_exists)) {
+            Ok(committed) => committed,
+            Err(error) => Committed::Failed(error),
+        })
+        .collect();
+    flush_directories(finished, &mut committed);
+    committed
+}
+
+/// Permission bits and time, which are part of what is flushed.
+fn prepare(file: &Finished) -> io::Result<()> {
+    let fd = file.part.file();
+    rustix::fs::fchmod(fd, Mode::from_raw_mode(file.mode.into()))?;
+    set_mtime(fd, file.mtime)
+}
+
+pub(crate) fn set_mtime(fd: impl std::os::fd::AsFd, (tv_sec, nanos): (i64, u32)) -> io::Result<()> {
+    let times = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+        last_modification: Timespec { tv_sec, tv_nsec: nanos.into() },
+    };
+    Ok(rustix::fs::futimens(fd, &times)?)
+}
+
+fn flush_file_systems(finished: &[Finished]) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let mut flushed = Vec::new();
+    for file in finished {
+        let device = file.part.file().metadata()?.dev();
+        if !flushed.contains(&device) {
+            flush_file_system(file.part.file())?;
+            flushed.push(device);
+        }
+    }
+    Ok(())
+}
+
+/// Flushes everything of the file system that this lies on.
+#[cfg(target_os = "linux")]
+pub(super) fn flush_file_system(fd: impl std::os::fd::AsFd) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(fd)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn flush_file_system(_: impl std::os::fd::AsFd) -> io::Result<()> {
+    Ok(rustix::fs::sync())
+}
+
+fn place(file: &Finished, if_exists: IfExists) -> io::Result<Committed> {
+    let (dir, from, to) = (file.part.dir(), file.part.name(), file.target.path.name());
+    match if_exists {
+        IfExists::Overwrite | IfExists::Update => {
+            dir.rename(from, dir, to)?;
+            Ok(Committed::Stored(file.target.path.as_path().to_owned()))
+        }
+        IfExists::Rename => {
+            let numbers = (1..=MAX_NUMBER).map(|number| numbered(to, number));
+            for name in std::iter::once(to.to_owned()).chain(numbers) {
+                if rename_to_new(dir, from, &name)? {
+                    return Ok(Committed::Stored(file.target.path.with_name(&name)));
+                }
+            }
+            Err(io::Error::other("no free name is left for it"))
+        }
+        IfExists::Skip => {
+            if rename_to_new(dir, from, to)? {
+                return Ok(Committed::Stored(file.target.path.as_path().to_owned()));
+            }
+            file.part.remove()?;
+            Ok(Committed::Kept(file.target.path.as_path().to_owned()))
+        }
+        IfExists::Fail => {
+            if rename_to_new(dir, from, to)? {
+                return Ok(Committed::Stored(file.target.path.as_path().to_owned()));
+            }
+            Ok(Committed::Exists)
+        }
+    }
+}
+
+/// Renames, unless the new name is taken: `false` then.
+fn rename_to_new(dir: &Dir, from: &OsStr, to: &OsStr) -> io::Result<bool> {
+    match rustix::fs::renameat_with(dir, from, dir, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::EXIST) => Ok(false),
+        // File systems without it: a second name, then the first one away.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => match dir.hard_link(from, dir, to) {
+            Ok(()) => dir.remove_file(from).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes the new names last: each directory once.
+fn flush_directories(finished: &[Finished], committed: &mut [Committed]) {
+    let mut flushed: Vec<(*const Dir, Result<(), OsString>)> = Vec::new();
+    for (file, committed) in finished.iter().zip(committed) {
+        if !matches!(committed, Committed::Stored(_)) {
+            continue;
+        }
+        let dir = file.part.dir();
+        let key = Arc::as_ptr(dir);
+        let known = flushed.iter().find(|(known, _)| *known == key).map(|(_, result)| result.clone());
+        let result = known.unwrap_or_else(|| {
+            let result = flush_directory(dir).map_err(|error| error.to_string().into());
+            flushed.push((key, result.clone()));
+            result
+        });
+        if let Err(error) = result {
+            *committed = Committed::Failed(io::Error::other(error.to_string_lossy().into_owned()));
+        }
+    }
+}
+
+pub(crate) fn flush_directory(dir: &Dir) -> io::Result<()> {
+    // The handle of a rooted directory may be one that only names it; `.` opened for reading can be flushed.
+    dir.open(".")?.sync_all()
+}

@@ -1,0 +1,177 @@
+//! Names from the network, and what makes them safe.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use framing::MAX_PATH_LEN;
+
+/// The most bytes of one part of a path.
+pub(crate) const MAX_NAME_LEN: usize = 255;
+/// How many parts a path may have.
+const MAX_DEPTH: usize = 128;
+/// The end of a partial file's name.
+pub(crate) const PART_SUFFIX: &str = ".part";
+/// Hex digits that tell partial files of the same target apart.
+pub(crate) const PART_ID_LEN: usize = 16;
+
+/// Why a name from the network is not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// It is empty, or a part of it is.
+    #[error("its name is empty or has an empty part")]
+    Empty,
+    /// It starts at a root.
+    #[error("its path is absolute")]
+    Absolute,
+    /// It has a part `.` or `..`.
+    #[error("its path has a part that is . or ..")]
+    Dots,
+    /// It has a control character.
+    #[error("its name has a control character")]
+    Control,
+    /// It is longer than a path may be.
+    #[error("its path is longer than {MAX_PATH_LEN} bytes")]
+    PathTooLong,
+    /// A part is longer than a name may be.
+    #[error("its name is longer than {MAX_NAME_LEN} bytes")]
+    NameTooLong,
+    /// It has too many parts.
+    #[error("its path has more than {MAX_DEPTH} parts")]
+    TooDeep,
+    /// Some systems take it for a device or a drive.
+    #[error("its name means a device or a drive on some systems")]
+    Reserved,
+    /// It is the name of a partial file.
+    #[error("its name is that of a partial file")]
+    Partial,
+}
+
+/// A relative path that is safe to use below a directory: parts that are plain names, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SafePath(PathBuf);
+
+impl SafePath {
+    /// Takes a path as it came from the network, with `/` between its parts.
+    pub fn parse(path: &[u8]) -> Result<Self, NameError> {
+        if path.len() > MAX_PATH_LEN {
+            return Err(NameError::PathTooLong);
+        }
+        if path.first() == Some(&b'/') {
+            return Err(NameError::Absolute);
+        }
+        let mut safe = PathBuf::new();
+        for (depth, part) in path.split(|byte| *byte == b'/').enumerate() {
+            if depth == MAX_DEPTH {
+                return Err(NameError::TooDeep);
+            }
+            check(part)?;
+            safe.push(OsStr::from_bytes(part));
+        }
+        Ok(Self(safe))
+    }
+
+    /// The same path, with `prefix` before its first part.
+    pub fn with_prefix(&self, prefix: &OsStr) -> Result<Self, NameError> {
+        let mut path = prefix.as_bytes().to_vec();
+        path.extend_from_slice(self.0.as_os_str().as_bytes());
+        Self::parse(&path)
+    }
+
+    /// The same path with another last part.
+    pub(crate) fn with_name(&self, name: &OsStr) -> PathBuf {
+        self.0.with_file_name(name)
+    }
+
+    /// The path, relative.
+    #[must_use]
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Its last part.
+    #[must_use]
+    pub fn name(&self) -> &OsStr {
+        // There is at least one part, and every part is a plain name.
+        self.0.file_name().unwrap_or_default()
+    }
+}
+
+fn check(part: &[u8]) -> Result<(), NameError> {
+    match part {
+        b"" => return Err(NameError::Empty),
+        b"." | b".." => return Err(NameError::Dots),
+        _ => {}
+    }
+    if part.len() > MAX_NAME_LEN {
+        return Err(NameError::NameTooLong);
+    }
+    if part.iter().any(u8::is_ascii_control) || has_c1_control(part) {
+        return Err(NameError::Control);
+    }
+    if is_device_or_drive(part) {
+        return Err(NameError::Reserved);
+    }
+    if is_part_name(OsStr::from_bytes(part)) {
+        return Err(NameError::Partial);
+    }
+    Ok(())
+}
+
+/// U+0080 to U+009F, which a terminal may obey too.
+fn has_c1_control(part: &[u8]) -> bool {
+    std::str::from_utf8(part).is_ok_and(|text| text.chars().any(char::is_control))
+}
+
+/// `CON`, `nul.txt`, `COM1` and their like, and `C:`.
+fn is_device_or_drive(part: &[u8]) -> bool {
+    if let [letter, b':', ..] = part
+        && letter.is_ascii_alphabetic()
+    {
+        return true;
+    }
+    let stem =
+        part.split(|byte| *byte == b'.').next().unwrap_or_default().trim_ascii_end().to_ascii_uppercase();
+    match stem.as_slice() {
+        b"CON" | b"PRN" | b"AUX" | b"NUL" => true,
+        [b'C', b'O', b'M', digit] | [b'L', b'P', b'T', digit] => (b'1'..=b'9').contains(digit),
+        _ => false,
+    }
+}
+
+/// Whether a name is one that partial files have: `.NAME.<16 hex digits>[-N].part`.
+#[must_use]
+pub fn is_part_name(name: &OsStr) -> bool {
+    let Some(stem) = name.as_bytes().strip_suffix(PART_SUFFIX.as_bytes()) else { return false };
+    let Some(dot) = stem.iter().rposition(|byte| *byte == b'.') else { return false };
+    let mut id = stem[dot + 1..].splitn(2, |byte| *byte == b'-');
+    let hex = id.next().is_some_and(|hex| hex.len() == PART_ID_LEN && hex.iter().all(u8::is_ascii_hexdigit));
+    let number = id.next().is_none_or(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit));
+    stem.first() == Some(&b'.') && dot > 0 && hex && number
+}
+
+/// Whether names may begin with this.
+pub(crate) fn is_prefix(prefix: &OsStr) -> bool {
+    let bytes = prefix.as_bytes();
+    bytes.len() < MAX_NAME_LEN / 2 && !bytes.iter().any(|byte| *byte == b'/' || byte.is_ascii_control())
+}
+
+/// `song.mp3` with a number becomes `song-1.mp3`; the stem is cut where the name would get too long.
+pub(crate) fn numbered(name: &OsStr, number: u32) -> OsString {
+    let bytes = name.as_bytes();
+    let dot = bytes.iter().rposition(|byte| *byte == b'.').filter(|dot| *dot > 0);
+    let (stem, extension) = bytes.split_at(dot.unwrap_or(bytes.len()));
+    let tail = [format!("-{number}").as_bytes(), extension].concat();
+    let mut numbered = cut(stem, MAX_NAME_LEN.saturating_sub(tail.len())).to_vec();
+    numbered.extend(tail);
+    OsString::from_vec(numbered)
+}
+
+/// The first bytes of a name, not cut within a character.
+pub(crate) fn cut(name: &[u8], len: usize) -> &[u8] {
+    let mut len = len.min(name.len());
+    while len > 0 && name.get(len).is_some_and(|byte| (0x80..0xc0).contains(byte)) {
+        len -= 1;
+    }
+    &name[..len]
+}

@@ -1,0 +1,231 @@
+//! Partial files.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use framing::{CHUNK_LEN, Checksum, ChunkSet, Entry, Hasher};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags, SeekFrom};
+
+use super::name::{MAX_NAME_LEN, PART_ID_LEN, PART_SUFFIX, cut};
+
+/// How many transfers of the same file may go on at a time.
+const MAX_TWINS: u32 = 1000;
+/// How long to wait for a partial file that another session has just lost interest in.
+const LOCK_WAIT: Duration = Duration::from_millis(500);
+const LOCK_POLL: Duration = Duration::from_millis(5);
+/// The most ranges that are told apart in a partial file.
+const MAX_RANGES: usize = 1 << 16;
+
+/// Tells the partial files of different files apart that would get the same name: a digest of path, length and time of the
+/// file on the sender's side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartId([u8; PART_ID_LEN / 2]);
+
+impl PartId {
+    /// The one of this entry.
+    #[must_use]
+    pub fn of(entry: &Entry<'_>) -> Self {
+        let mut hasher = Hasher::new(Checksum::Md5);
+        hasher.update(&entry.len().to_be_bytes());
+        hasher.update(&entry.mtime.to_be_bytes());
+        hasher.update(&entry.mtime_nanos.to_be_bytes());
+        hasher.update(entry.path);
+        let mut id = [0; PART_ID_LEN / 2];
+        id.copy_from_slice(&hasher.finish().as_bytes()[..PART_ID_LEN / 2]);
+        Self(id)
+    }
+
+    fn name(self, target: &OsStr, twin: u32) -> OsString {
+        let id: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let number = if twin == 0 { String::new() } else { format!("-{twin}") };
+        let tail = format!(".{id}{number}{PART_SUFFIX}");
+        let mut name = vec![b'.'];
+        name.extend_from_slice(cut(target.as_bytes(), MAX_NAME_LEN - 1 - tail.len()));
+        name.extend(tail.into_bytes());
+        OsString::from_vec(name)
+    }
+}
+
+/// A partial file. Nobody else writes to it while this exists: it is locked.
+#[derive(Debug)]
+pub struct PartFile {
+    file: Arc<File>,
+    dir: Arc<Dir>,
+    name: OsString,
+    len: u64,
+}
+
+impl PartFile {
+    /// Opens the partial file of this target and id if there is one that nobody else is writing to.
+    pub fn find(dir: &Arc<Dir>, target: &OsStr, id: PartId, len: u64) -> io::Result<Option<Self>> {
+        for twin in 0..MAX_TWINS {
+            let name = id.name(target, twin);
+            match open(dir, &name, false) {
+                Ok(file) => {
+                    if lock(dir, &name, &file, twin == 0)? {
+                        return Self::new(file, dir, name, len).map(Some);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens the partial file of this target and id, a new one if need be.
+    pub fn open(dir: &Arc<Dir>, target: &OsStr, id: PartId, len: u64) -> io::Result<Self> {
+        let mut twin = 0;
+        while twin < MAX_TWINS {
+            let name = id.name(target, twin);
+            let file = match open(dir, &name, true) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match open(dir, &name, false) {
+                    Ok(file) => file,
+                    // Gone since: it got its final name.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                },
+                Err(error) => return Err(error),
+            };
+            if lock(dir, &name, &file, twin == 0)? {
+                return Self::new(file, dir, name, len);
+            }
+            twin += 1;
+        }
+        Err(io::Error::other("too many transfers of the same file at once"))
+    }
+
+    fn new(file: File, dir: &Arc<Dir>, name: OsString, len: u64) -> io::Result<Self> {
+        if file.metadata()?.len() != len {
+            file.set_len(len)?;
+        }
+        Ok(Self { file: Arc::new(file), dir: Arc::clone(dir), name, len })
+    }
+
+    /// The open file.
+    #[must_use]
+    pub const fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    pub(super) const fn dir(&self) -> &Arc<Dir> {
+        &self.dir
+    }
+
+    pub(super) fn name(&self) -> &OsStr {
+        &self.name
+    }
+
+    /// Bytes of the whole file.
+    #[must_use]
+    pub const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether the whole file has no bytes.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Chunks, counted from the file's start, that something was ever written to.
+    #[must_use]
+    pub fn written(&self) -> ChunkSet {
+        let mut written = ChunkSet::new();
+        let mut at = 0;
+        while at < self.len {
+            let Ok(start) = rustix::fs::seek(&self.file, SeekFrom::Data(at)) else { break };
+            let end = rustix::fs::seek(&self.file, SeekFrom::Hole(start)).unwrap_or(self.len);
+            written.insert(start / CHUNK_LEN as u64..end.min(self.len).div_ceil(CHUNK_LEN as u64));
+            at = end.max(start + 1);
+        }
+        written.coarsen(MAX_RANGES);
+        written
+    }
+
+    /// Has the file system set the room for the whole file aside, in one piece if it can.
+    ///
+    /// Fails only for want of room: file systems that can't do it, or keep files in memory, go without.
+    pub fn reserve(&self) -> io::Result<()> {
+        const TMPFS_MAGIC: u32 = 0x0102_1994;
+        if self.len == 0
+            || rustix::fs::fstatfs(&self.file).is_ok_and(|about| about.f_type as u32 == TMPFS_MAGIC)
+        {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, self.len) {
+            Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes consecutive chunks, the first of them chunk number `first` of this file.
+    pub fn write(&self, first: u64, payloads: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let mut offset = first * CHUNK_LEN as u64;
+        let mut rest = payloads;
+        while !rest.is_empty() {
+            match rustix::io::pwritev(&self.file, rest, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    offset += written as u64;
+                    IoSlice::advance_slices(&mut rest, written);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a chunk zero, wholly.
+    pub fn clear(&self, chunk: u64) -> io::Result<()> {
+        let offset = chunk * CHUNK_LEN as u64;
+        let len = self.len.saturating_sub(offset).min(CHUNK_LEN as u64);
+        self.file.write_all_at(&[0; CHUNK_LEN][..len as usize], offset)
+    }
+
+    /// Removes it.
+    pub fn remove(&self) -> io::Result<()> {
+        self.dir.remove_file(&self.name)
+    }
+}
+
+fn open(dir: &Dir, name: &OsStr, new: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(new).mode(0o600);
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
+    let file = dir.open_with(name, &options)?.into_std();
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("something else has the name of its partial file"));
+    }
+    Ok(file)
+}
+
+/// Locks a partial file: `false` when somebody else has it, or it has another name by now.
+fn lock(dir: &Dir, name: &OsStr, file: &File, patient: bool) -> io::Result<bool> {
+    let deadline = Instant::now() + if patient { LOCK_WAIT } else { Duration::ZERO };
+    loop {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(LOCK_POLL),
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let ours = file.metadata()?;
+    match dir.symlink_metadata(name) {
+        Ok(there) => {
+            use cap_std::fs::MetadataExt as _;
+            Ok((there.dev(), there.ino()) == (MetadataExt::dev(&ours), MetadataExt::ino(&ours)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,249 @@
+//! Whole transfers over a real loopback connection.
+#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+mod pair;
+
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+
+use framing::{CHUNK_LEN, Checksum};
+use pair::{Pair, noise, write};
+use session::{IfExists, SessionError, SourceError};
+
+#[test]
+fn files_of_every_awkward_length_arrive() {
+    for checksum in [Checksum::Md5, Checksum::Blake3] {
+        let mut pair = Pair::new();
+        pair.checksum = checksum;
+        let lens =
+            [0, 1, CHUNK_LEN - 1, CHUNK_LEN, CHUNK_LEN + 1, 64 * CHUNK_LEN, 64 * CHUNK_LEN + 1, 3_000_001];
+        let names: Vec<String> = lens.iter().map(|len| format!("f{len}")).collect();
+        for (name, len) in names.iter().zip(lens) {
+            write(pair.from(name), &noise(len as u64, len));
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let summary = pair.put(&names).unwrap();
+        assert_eq!(summary.verified, lens.len() as u64);
+        assert!(summary.is_complete());
+        names.iter().for_each(|name| pair.assert_same(name, name));
+        assert!(pair.parts().is_empty());
+    }
+}
+
+#[test]
+fn a_tree_arrives_with_modes_times_and_empty_directories() {
+    let pair = Pair::new();
+    for number in 0..300 {
+        write(
+            pair.from(&format!("tree/d{}/f {number}'\"", number % 7)),
+            &noise(number, number as usize * 37),
+        );
+    }
+    std::fs::create_dir_all(pair.from("tree/empty/inner")).unwrap();
+    write(pair.from("tree/ünï\\code:x"), b"odd");
+    write(pair.from("tree").join(std::ffi::OsStr::from_bytes(b"not-utf8-\xff\xfe")), b"bytes");
+    write(pair.from("tree/script"), b"#!/bin/sh\n");
+    std::fs::set_permissions(pair.from("tree/script"), PermissionsExt::from_mode(0o751)).unwrap();
+    std::fs::set_permissions(pair.from("tree/empty"), PermissionsExt::from_mode(0o555)).unwrap();
+    std::os::unix::fs::symlink("script", pair.from("tree/link")).unwrap();
+
+    let summary = pair.put(&["tree"]).unwrap();
+    assert_eq!((summary.verified, summary.directories, summary.skipped), (303, 10, 1), "{:?}", pair.diary);
+    assert!(pair.diary.has("a symbolic link"));
+    let output = std::process::Command::new("diff")
+        .args(["-r", "--exclude=link"])
+        .args([pair.from("tree"), pair.to("tree")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    for path in ["tree", "tree/empty", "tree/empty/inner", "tree/script", "tree/d3"] {
+        let (from, to) = (pair.from(path).metadata().unwrap(), pair.to(path).metadata().unwrap());
+        assert_eq!(from.mode(), to.mode(), "{path}");
+        assert_eq!((from.mtime(), from.mtime_nsec()), (to.mtime(), to.mtime_nsec()), "{path}");
+    }
+}
+
+#[test]
+fn get_fetches_files_and_trees() {
+    let pair = Pair::new();
+    write(pair.from("a/b/song"), &noise(1, 100_000));
+    write(pair.from("top"), &noise(2, 10));
+    let summary = pair.get(&["a", "top", "a/b/song"]).unwrap();
+    assert_eq!((summary.verified, summary.directories), (3, 2));
+    pair.assert_same("a/b/song", "a/b/song");
+    pair.assert_same("a/b/song", "song");
+    pair.assert_same("top", "top");
+    let refused = pair.get(&["nothing"]).unwrap_err();
+    assert!(refused.to_string().contains("nothing: no such file"), "{refused}");
+    let refused = pair.get(&["../to/top"]).unwrap_err();
+    assert!(refused.to_string().contains(".."), "{refused}");
+}
+
+#[test]
+fn the_same_file_is_not_stored_twice_and_another_one_gets_a_number() {
+    let pair = Pair::new();
+    write(pair.from("x.bin"), &noise(1, 50_000));
+    assert_eq!(pair.put(&["x.bin"]).unwrap().verified, 1);
+    let again = pair.put(&["x.bin"]).unwrap();
+    assert_eq!((again.verified, again.already_there, again.moved), (0, 1, 0));
+    write(pair.from("x.bin"), &noise(2, 50_000));
+    assert_eq!(pair.put(&["x.bin"]).unwrap().verified, 1);
+    pair.assert_same("x.bin", "x-1.bin");
+    let again = pair.put(&["x.bin"]).unwrap();
+    assert_eq!((again.verified, again.already_there), (0, 1), "found under its number");
+    assert_eq!(std::fs::read_dir(pair.to("")).unwrap().count(), 2);
+}
+
+#[test]
+fn if_exists_does_what_it_says() {
+    let mut pair = Pair::new();
+    let old = noise(1, 100 * CHUNK_LEN);
+    let mut new = old.clone();
+    new[5 * CHUNK_LEN + 17] ^= 1;
+    new.extend_from_slice(b"longer");
+    write(pair.to("x"), &old);
+    write(pair.from("x"), &new);
+
+    pair.if_exists = IfExists::Skip;
+    assert_eq!(pair.put(&["x"]).unwrap().kept, 1);
+    pair.if_exists = IfExists::Fail;
+    assert_eq!(pair.put(&["x"]).unwrap().refused, 1);
+    assert_eq!(std::fs::read(pair.to("x")).unwrap(), old);
+    pair.if_exists = IfExists::Update;
+    let updated = pair.put(&["x"]).unwrap();
+    assert_eq!((updated.verified, updated.moved), (1, CHUNK_LEN as u64 + 6), "only what differs is sent");
+    pair.assert_same("x", "x");
+    write(pair.from("x"), b"short");
+    let past = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+    std::fs::File::options().write(true).open(pair.from("x")).unwrap().set_modified(past).unwrap();
+    assert_eq!(pair.put(&["x"]).unwrap().kept, 1, "an older file does not replace a newer one");
+    pair.if_exists = IfExists::Overwrite;
+    assert_eq!(pair.put(&["x"]).unwrap().verified, 1);
+    pair.assert_same("x", "x");
+    assert_eq!(std::fs::read_dir(pair.to("")).unwrap().count(), 1);
+}
+
+/// Leaves a partial file behind as an interrupted transfer would: the whole file, under its partial name.
+fn interrupt(pair: &Pair, name: &str) -> std::path::PathBuf {
+    let about = pair.from(name).metadata().unwrap();
+    let entry = framing::Entry {
+        kind: framing::EntryKind::File { len: about.len() },
+        mode: 0o644,
+        mtime: about.mtime(),
+        mtime_nanos: about.mtime_nsec() as u32,
+        path: name.as_bytes(),
+    };
+    let dir = cap_std::fs::Dir::open_ambient_dir(pair.to(""), cap_std::ambient_authority()).unwrap();
+    let id = session::store::PartId::of(&entry);
+    let part =
+        session::store::PartFile::open(&std::sync::Arc::new(dir), name.as_ref(), id, about.len()).unwrap();
+    part.file().write_all_at(&std::fs::read(pair.from(name)).unwrap(), 0).unwrap();
+    let parts = pair.parts();
+    assert_eq!(parts.len(), 1);
+    parts[0].clone()
+}
+
+#[test]
+fn a_flipped_byte_in_the_partial_file_is_found_and_only_its_chunk_sent_again() {
+    let pair = Pair::new();
+    write(pair.from("x"), &noise(9, 1000 * CHUNK_LEN + 100));
+    let part = interrupt(&pair, "x");
+    let file = std::fs::File::options().write(true).open(part).unwrap();
+    file.write_all_at(b"?", 777 * CHUNK_LEN as u64 + 5).unwrap();
+    let summary = pair.put(&["x"]).unwrap();
+    assert_eq!((summary.verified, summary.moved), (1, CHUNK_LEN as u64));
+    pair.assert_same("x", "x");
+    assert!(pair.parts().is_empty());
+}
+
+#[test]
+fn a_partial_file_with_a_hole_goes_on_from_there() {
+    let pair = Pair::new();
+    write(pair.from("x"), &noise(9, 1000 * CHUNK_LEN));
+    let part = interrupt(&pair, "x");
+    let file = std::fs::File::options().write(true).open(part).unwrap();
+    file.set_len(600 * CHUNK_LEN as u64).unwrap();
+    file.set_len(1000 * CHUNK_LEN as u64).unwrap();
+    let summary = pair.put(&["x"]).unwrap();
+    assert_eq!((summary.verified, summary.moved), (1, 400 * CHUNK_LEN as u64));
+    pair.assert_same("x", "x");
+}
+
+#[test]
+fn a_partial_file_of_another_version_is_not_mistaken() {
+    let pair = Pair::new();
+    write(pair.from("x"), &noise(9, 100 * CHUNK_LEN));
+    interrupt(&pair, "x");
+    write(pair.from("x"), &noise(10, 100 * CHUNK_LEN));
+    let summary = pair.put(&["x"]).unwrap();
+    assert_eq!((summary.verified, summary.moved), (1, 100 * CHUNK_LEN as u64));
+    pair.assert_same("x", "x");
+    assert_eq!(pair.parts().len(), 1, "the other version's partial file is left alone");
+}
+
+#[test]
+fn a_sparse_file_arrives_equal_and_sparse() {
+    let pair = Pair::new();
+    let file = std::fs::File::create(pair.from("x")).unwrap();
+    file.write_all_at(&noise(1, 10_000), 3 << 20).unwrap();
+    file.write_all_at(&noise(2, 10_000), (40 << 20) + 123).unwrap();
+    file.set_len((64 << 20) + 7).unwrap();
+    drop(file);
+    let summary = pair.put(&["x"]).unwrap();
+    assert_eq!(summary.verified, 1);
+    assert!(summary.moved < 100_000, "{}", summary.moved);
+    pair.assert_same("x", "x");
+    let again = pair.put(&["x"]).unwrap();
+    assert_eq!(again.already_there, 1);
+}
+
+#[test]
+fn a_hole_in_the_source_is_zero_in_the_target_whatever_the_partial_file_held() {
+    let pair = Pair::new();
+    let file = std::fs::File::create(pair.from("x")).unwrap();
+    file.write_all_at(&noise(1, 10_000), 0).unwrap();
+    file.set_len(1 << 20).unwrap();
+    drop(file);
+    let part = interrupt(&pair, "x");
+    std::fs::File::options().write(true).open(part).unwrap().write_all_at(b"stale", 1 << 19).unwrap();
+    assert_eq!(pair.put(&["x"]).unwrap().verified, 1);
+    pair.assert_same("x", "x");
+}
+
+#[test]
+fn what_may_not_be_is_refused_and_the_rest_arrives() {
+    let mut pair = Pair::new();
+    pair.max_file_len = Some(1000);
+    write(pair.from("t/big"), &noise(1, 1001));
+    write(pair.from("t/small"), &noise(1, 1000));
+    write(pair.from("t/nul.txt"), b"device");
+    write(pair.from("t/new\nline"), b"control");
+    let summary = pair.put(&["t"]).unwrap();
+    assert_eq!((summary.verified, summary.refused), (1, 3));
+    assert!(!summary.is_complete());
+    pair.assert_same("t/small", "t/small");
+    assert_eq!(std::fs::read_dir(pair.to("t")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_link_out_of_the_directory_is_not_followed() {
+    let pair = Pair::new();
+    let outside = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(outside.path(), pair.to("t")).unwrap();
+    write(pair.from("t/x"), b"escape");
+    let summary = pair.put(&["t"]).unwrap();
+    assert_eq!(summary.verified, 0);
+    assert!(summary.refused > 0);
+    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn sources_that_cannot_be_sent_are_named() {
+    let pair = Pair::new();
+    assert!(matches!(pair.put(&["nothing"]), Err(SessionError::Source(SourceError::NotFound(_)))));
+    write(pair.from("a/x"), b"1");
+    write(pair.from("b/x"), b"2");
+    assert!(matches!(pair.put(&["a/x", "b/x"]), Err(SessionError::Source(SourceError::SameName { .. }))));
+    assert_eq!(pair.put(&["a/x", "a/x"]).unwrap().verified, 1);
+    assert!(pair.diary.has("named twice"));
+}
