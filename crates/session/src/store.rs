@@ -198,9 +198,11 @@ impl Store {
                 (index, made)
             })
             .collect();
+        // The directory's own handle may only name it; `.` opened for reading can be flushed.
+        let flush = || self.dir.open(".").and_then(commit::flush_file_system);
         if new
             && many
-            && let Err(error) = commit::flush_file_system(&*self.dir)
+            && let Err(error) = flush()
         {
             made.iter_mut()
                 .for_each(|(_, made)| *made = Err(io::Error::new(error.kind(), error.to_string())));
