@@ -121,8 +121,8 @@ impl ChunkSet {
     }
 
     /// Puts all of `other` into it.
-    pub fn extend(&mut self, other: &Self) {
-        other.ranges().for_each(|range| self.insert(range));
+    pub fn extend(&mut self, other: impl IntoIterator<Item = Range<u64>>) {
+        other.into_iter().for_each(|range| self.insert(range));
     }
 
     /// Takes all of `other` out of it.
@@ -148,6 +148,17 @@ impl ChunkSet {
         self.within(range).len()
     }
 
+    /// Lets the smallest ranges go until it has at most `max`, so that its memory is bounded and nothing is in it that was not.
+    pub fn keep_largest(&mut self, max: usize) {
+        let excess = self.ranges.len().saturating_sub(max);
+        if excess == 0 {
+            return;
+        }
+        let mut ranges: Vec<Range<u64>> = self.ranges().collect();
+        ranges.sort_by_key(|range| range.end - range.start);
+        ranges.into_iter().take(excess).for_each(|range| self.remove(range));
+    }
+
     /// Fills the smallest gaps until it has at most `max` ranges, so that its memory is bounded whatever happened.
     pub fn coarsen(&mut self, max: usize) {
         let excess = self.ranges.len().saturating_sub(max.max(1));
@@ -170,9 +181,13 @@ impl From<Range<u64>> for ChunkSet {
     }
 }
 
-impl Extend<Range<u64>> for ChunkSet {
-    fn extend<I: IntoIterator<Item = Range<u64>>>(&mut self, ranges: I) {
-        ranges.into_iter().for_each(|range| self.insert(range));
+impl<'a> IntoIterator for &'a ChunkSet {
+    type Item = Range<u64>;
+    type IntoIter =
+        std::iter::Map<std::collections::btree_map::Iter<'a, u64, u64>, fn((&u64, &u64)) -> Range<u64>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.ranges.iter().map(|(&start, &end)| start..end)
     }
 }
 

@@ -36,13 +36,27 @@ pub(crate) struct Hashing {
 enum ToStream {
     Run { file: u32, run: ChunkRun },
     Finish { file: u32 },
-    Detach { file: u32, from: Arc<File>, len: u64, present: ChunkSet },
+    Detach { file: u32 },
 }
 
 enum ToFollower {
-    Follow { file: u32, job: Box<Job> },
-    Written { file: u32, chunks: std::ops::Range<u64> },
-    Forget { file: u32 },
+    Follow {
+        file: u32,
+        job: Job,
+    },
+    /// What the stream thread has of a file that is followed from now on.
+    HandOver {
+        file: u32,
+        hasher: Hasher,
+        at: u64,
+    },
+    Written {
+        file: u32,
+        chunks: std::ops::Range<u64>,
+    },
+    Forget {
+        file: u32,
+    },
 }
 
 impl Hashing {
@@ -84,7 +98,10 @@ impl Hashing {
 
     /// Such a file's chunks don't come in order any more: the follower goes on with it.
     pub(crate) fn detach(&self, file: u32, from: &Arc<File>, len: u64, present: ChunkSet) {
-        self.to_stream(ToStream::Detach { file, from: Arc::clone(from), len, present });
+        // The follower knows of the file before it hears of more chunks, and before the stream thread lets go of it.
+        let job = Job { file: Arc::clone(from), len, at: 0, present, hasher: None };
+        self.to_follower(ToFollower::Follow { file, job });
+        self.to_stream(ToStream::Detach { file });
     }
 
     /// Hashes a file by reading it, as far as its chunks (counted from its start) are present.
@@ -96,8 +113,8 @@ impl Hashing {
         present: ChunkSet,
         checksum: Checksum,
     ) {
-        let job = Job { file: Arc::clone(from), len, at: 0, present, hasher: Hasher::new(checksum) };
-        self.to_follower(ToFollower::Follow { file, job: Box::new(job) });
+        let job = Job { file: Arc::clone(from), len, at: 0, present, hasher: Some(Hasher::new(checksum)) };
+        self.to_follower(ToFollower::Follow { file, job });
     }
 
     /// More chunks of a followed file are present.
@@ -158,10 +175,9 @@ impl Stream {
                     let (hasher, _) = self.take(file);
                     (self.report)(file, Ok(hasher.finish()));
                 }
-                ToStream::Detach { file, from, len, present } => {
+                ToStream::Detach { file } => {
                     let (hasher, at) = self.take(file);
-                    let job = Box::new(Job { file: from, len, at, present, hasher });
-                    let _ = self.follower.send(ToFollower::Follow { file, job });
+                    let _ = self.follower.send(ToFollower::HandOver { file, hasher, at });
                 }
             }
         }
@@ -197,11 +213,17 @@ struct Job {
     /// Bytes hashed so far.
     at: u64,
     present: ChunkSet,
-    hasher: Hasher,
+    /// Still with the stream thread when `None`.
+    hasher: Option<Hasher>,
 }
 
 impl Job {
-    /// Bytes that can be hashed now.
+    /// Whether something can be done about it now.
+    fn is_ready(&self) -> bool {
+        self.hasher.is_some() && (self.at == self.len || self.ready() > 0)
+    }
+
+    /// Bytes behind the frontier that are present.
     fn ready(&self) -> u64 {
         let chunk = self.at / CHUNK_LEN as u64;
         let end = self.present.range_at(chunk).map_or(0, |range| range.end.saturating_mul(CHUNK_LEN as u64));
@@ -213,7 +235,9 @@ impl Job {
         match self.file.read_at(&mut buffer[..want], self.at) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {
-                self.hasher.update(&buffer[..read]);
+                if let Some(hasher) = &mut self.hasher {
+                    hasher.update(&buffer[..read]);
+                }
                 self.at += read as u64;
                 Ok(())
             }
@@ -233,8 +257,7 @@ impl Follower {
     fn run(mut self, commands: &Receiver<ToFollower>) {
         let mut buffer = vec![0; STEP];
         loop {
-            let ready =
-                self.jobs.iter().find(|(_, job)| job.ready() > 0 || job.at == job.len).map(|(file, _)| *file);
+            let ready = self.jobs.iter().find(|(_, job)| job.is_ready()).map(|(file, _)| *file);
             let command = match ready {
                 Some(_) => commands.try_recv(),
                 None => commands.recv().map_err(|_| TryRecvError::Disconnected),
@@ -257,7 +280,13 @@ impl Follower {
     fn obey(&mut self, command: ToFollower) {
         match command {
             ToFollower::Follow { file, job } => {
-                self.jobs.insert(file, *job);
+                self.jobs.insert(file, job);
+            }
+            ToFollower::HandOver { file, hasher, at } => {
+                if let Some(job) = self.jobs.get_mut(&file) {
+                    job.hasher = Some(hasher);
+                    job.at = at;
+                }
             }
             ToFollower::Written { file, chunks } => {
                 if let Some(job) = self.jobs.get_mut(&file) {
@@ -276,8 +305,8 @@ impl Follower {
         match stepped {
             Ok(()) if job.at < job.len => {}
             Ok(()) => {
-                if let Some(job) = self.jobs.remove(&file) {
-                    (self.report)(file, Ok(job.hasher.finish()));
+                if let Some(hasher) = self.jobs.remove(&file).and_then(|job| job.hasher) {
+                    (self.report)(file, Ok(hasher.finish()));
                 }
             }
             Err(error) => {

@@ -239,8 +239,8 @@ impl Writer {
                 Arc::new(PartFile::open(&dir, target.path.name(), target.part, len)?)
             }
         };
-        part.reserve()?;
         let progress = if held.is_empty() {
+            part.reserve()?;
             Progress::InOrder { next: 0 }
         } else {
             self.hashing.follow(file, part.file(), len, held, self.checksum);

@@ -139,7 +139,7 @@ struct Receiving<'a> {
     manifest: Manifest,
     /// Chunks that are zero and never sent.
     holes: ChunkSet,
-    store: &'a Store,
+    store: Store,
     caller: Caller<'a>,
     intake: Intake,
     /// Files that have no verdict yet.
@@ -168,11 +168,12 @@ impl<'a> Receiving<'a> {
         manifest: Manifest,
         holes: ChunkSet,
         checksum: Checksum,
-        store: &'a Store,
+        store: &Store,
         caller: Caller<'a>,
         done: &'a mut HashSet<Vec<u8>>,
     ) -> Result<Self, SessionError> {
-        let intake = Intake::start(store, checksum).map_err(SessionError::Thread)?;
+        let store = store.for_transfer();
+        let intake = Intake::start(&store, checksum).map_err(SessionError::Thread)?;
         let directories =
             manifest.iter().filter(|(_, entry)| entry.kind == EntryKind::Directory).count() as u64;
         let top = manifest.get(0).map(|entry| entry.path).unwrap_or_default();

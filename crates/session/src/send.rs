@@ -48,7 +48,10 @@ pub fn put(link: &mut dyn Link, job: &mut PutJob, caller: Caller<'_>) -> Result<
     let began = Instant::now();
     greet(link, caller.software, &[Feature::Blake3])?;
     let announced = Sending::announce(link, &mut job.sources, job.checksum, Message::Put, caller);
-    // Even when the peer would not hear it to the end, its greeting says more than a broken pipe.
+    if let Err(SessionError::Link(refused @ LinkError::Refused { .. })) = announced {
+        return Err(refused.into());
+    }
+    // When the peer would not hear it to the end, its greeting still says more than a broken pipe.
     let greeting = meet(link, caller.observer)?;
     greeting.must_have(Feature::Put)?;
     if job.checksum == Checksum::Blake3 {
@@ -336,7 +339,7 @@ impl<'a> Sending<'a> {
                 Some(Decision::Verify) => self.round > 0,
                 _ => false,
             };
-            if !taken || self.judged.get(file as usize) != Some(&false) {
+            if !taken || self.is_judged(file) {
                 return Err(misbehaved("it asked for chunks of a file that it did not take"));
             }
             at = self.manifest.chunks_of(file).end;
@@ -354,6 +357,10 @@ impl<'a> Sending<'a> {
         let source = self.sources.open(item)?;
         self.open = Some((file, source.clone()));
         Ok(source)
+    }
+
+    fn is_judged(&self, file: u32) -> bool {
+        self.judged.get(file as usize).copied().unwrap_or_default()
     }
 
     /// Whether all of a file crosses the link in this first round, so that it can be hashed on its way.
@@ -412,7 +419,7 @@ impl<'a> Sending<'a> {
     fn tell(&mut self, send: &mut dyn FnMut(&Message<'_>) -> Result<(), LinkError>) -> Result<(), LinkError> {
         let mut page = PageBuilder::default();
         for (file, ending) in std::mem::take(&mut self.untold) {
-            if self.told.contains_key(&file) {
+            if self.told.contains_key(&file) || self.is_judged(file) {
                 continue;
             }
             let outcome = match &ending {
@@ -437,9 +444,19 @@ impl<'a> Sending<'a> {
                 Some(judged) if !*judged => *judged = true,
                 _ => return Err(misbehaved("it gave a verdict twice, or on no file of this transfer")),
             }
+            if self.is_outstanding(stored.index) {
+                self.outstanding = self.outstanding.saturating_sub(1);
+            }
             self.report(&stored)?;
         }
         Ok(())
+    }
+
+    /// Whether the receiver took a file and was not told its digest yet.
+    fn is_outstanding(&self, file: u32) -> bool {
+        let taken = matches!(self.decisions.get(file as usize), Some(Decision::Take | Decision::Verify));
+        let is_file = self.manifest.get(file).is_some_and(|entry| entry.kind != EntryKind::Directory);
+        taken && is_file && !self.told.contains_key(&file)
     }
 
     fn report(&mut self, stored: &Stored<'_>) -> Result<(), LinkError> {
@@ -473,7 +490,6 @@ impl<'a> Sending<'a> {
             outcome,
         };
         self.summary.count(&report);
-        self.summary.moved += report.moved;
         self.caller.observer.event(&Event::File(&report));
         if let Some(item) = self.items.get(stored.index as usize) {
             self.sources.set_done(*item);
@@ -512,6 +528,9 @@ impl ChunkSource for Sending<'_> {
     fn read(&mut self, first: u64, slots: &mut [IoSliceMut<'_>]) -> Filled {
         let Some(file) = self.manifest.file_of(first) else { return Filled::Skip(self.manifest.chunks()) };
         let chunks = self.manifest.chunks_of(file);
+        if self.is_judged(file) {
+            return Filled::Skip(chunks.end);
+        }
         let streamed = self.is_streamed(file);
         let count = slots.len().min((chunks.end - first) as usize);
         let offset = (first - chunks.start) * CHUNK_LEN as u64;
@@ -541,6 +560,7 @@ impl ChunkSource for Sending<'_> {
         let Some(file) = self.manifest.file_of(run.chunks().start) else { return };
         let bytes = run.len();
         *self.moved.entry(file).or_default() += bytes;
+        self.summary.moved += bytes;
         if let Some(entry) = self.manifest.get(file) {
             self.caller.observer.event(&Event::Moved { bytes, path: OsStr::from_bytes(entry.path) });
         }

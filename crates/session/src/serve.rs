@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use framing::{Feature, Get, Message, Refusal};
 use link::{IDLE_LIMIT, Link};
@@ -60,8 +61,10 @@ fn converse(
             if !service.takes {
                 return decline(link, Refusal::Policy, "this server takes no files".to_owned());
             }
+            let began = Instant::now();
             let mut summary = Summary::default();
             receive(link, offer, &service.store, caller, &mut HashSet::new(), &mut summary)?;
+            summary.elapsed = began.elapsed();
             link.finish();
             Ok(Some(summary))
         }

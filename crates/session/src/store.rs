@@ -133,6 +133,11 @@ impl Store {
         }
     }
 
+    /// The same store for one transfer, with a memory of its own for the directory that was used last.
+    pub(crate) fn for_transfer(&self) -> Self {
+        Self { parent: Arc::default(), ..self.clone() }
+    }
+
     /// The settings.
     #[must_use]
     pub fn options(&self) -> &StoreOptions {

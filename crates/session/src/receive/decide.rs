@@ -136,7 +136,7 @@ impl Receiving<'_> {
                             done.push(self.finish_comparison(passed)?);
                         }
                         at = match waiting.front_mut() {
-                            Some(next) if next.chunks().contains(&at) => next.compare(self.store, &sums, at),
+                            Some(next) if next.chunks().contains(&at) => next.compare(&self.store, &sums, at),
                             // Asked for only because sets of chunks may be coarse.
                             Some(next) => next.chunks().start.min(chunks.end),
                             None => chunks.end,

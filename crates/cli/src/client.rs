@@ -1,0 +1,207 @@
+//! A client: sends files to a server or fetches them, and tells the person how it went.
+
+mod args;
+
+use std::cell::Cell;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use framing::Checksum;
+use link::{ConnectError, Link};
+use session::{
+    Caller, GetJob, Observer, PutJob, SessionError, Sources, Store, StoreOptions, Summary, get, put,
+    with_retry,
+};
+
+use crate::exit::{self, Exit, Problem};
+use crate::report::View;
+use crate::reporter::Reporter;
+use crate::screen::Screen;
+use crate::{Connect, Program, address, escape, flags, interrupt};
+use args::{ClientArgs, GetArgs, Work};
+
+/// Runs a client with the arguments of this process.
+#[must_use]
+pub fn main<T: Connect>(program: Program) -> ExitCode {
+    let mut args = match ClientArgs::<T>::read(program) {
+        Ok(args) => args,
+        Err(exit) => return exit.into(),
+    };
+    let work = match args.work(program) {
+        Ok(work) => work,
+        Err(text) => {
+            flags::usage(program, &text, args.voice.json);
+            return Exit::Usage.into();
+        }
+    };
+    let screen = Arc::new(Screen::with_bars(program, args.voice));
+    let exit = run(&args, &work, &screen).unwrap_or_else(|error| {
+        let exit = Exit::of_error(&error);
+        screen.error(&exit::one_line(&error), exit, None);
+        exit
+    });
+    exit.into()
+}
+
+fn run<T: Connect>(args: &ClientArgs<T>, work: &Work, screen: &Arc<Screen>) -> anyhow::Result<Exit> {
+    interrupt::exit_at_once(screen.clone()).context("cannot listen for signals")?;
+    let server = args.server();
+    let dir = match work {
+        Work::Put(_) => PathBuf::from("."),
+        Work::Get(get) => get.to.clone(),
+    };
+    let view = View { is_server: false, peer: server.clone(), dir };
+    let reporter = Reporter::new(screen.clone(), view);
+    let call = Call {
+        args,
+        software: screen.program().software(),
+        counterpart: screen.program().counterpart(),
+        has_warned: Cell::new(args.common.insecure),
+        server,
+        screen,
+        reporter: &reporter,
+    };
+    match work {
+        Work::Put(paths) => call.put(paths),
+        Work::Get(get) => call.get(get),
+    }
+}
+
+/// One run of a client.
+struct Call<'a, T: Connect> {
+    args: &'a ClientArgs<T>,
+    server: String,
+    software: String,
+    counterpart: String,
+    screen: &'a Screen,
+    reporter: &'a Reporter,
+    /// Whether the person knows that nothing is encrypted.
+    has_warned: Cell<bool>,
+}
+
+impl<T: Connect> Call<'_, T> {
+    fn put(&self, paths: &[PathBuf]) -> anyhow::Result<Exit> {
+        let sources = Sources::local(paths, self.args.common.follow, self.reporter)?;
+        let mut job = PutJob::new(sources, self.checksum());
+        let names = names(paths.iter().map(|path| path.file_name().unwrap_or(path.as_os_str())));
+        let doing = format!("cannot send {names} to {}", self.server);
+        let summary = self.transfer(&doing, |link, observer| put(link, &mut job, self.caller(observer)))?;
+        if is_empty(&summary) {
+            let text = format!("nothing was sent: {names} was left out; --follow follows symbolic links");
+            return Err(Problem::new(Exit::LocalFile, text).into());
+        }
+        Ok(self.reporter.finish(&summary))
+    }
+
+    fn get(&self, get_args: &GetArgs) -> anyhow::Result<Exit> {
+        let store = open_store(get_args)?;
+        let mut job = GetJob::new(get_args.names.clone(), self.checksum(), self.args.common.follow);
+        let names = names(get_args.names.iter().map(|name| name.as_os_str()));
+        let doing = format!("cannot get {names} from {}", self.server);
+        let summary =
+            self.transfer(&doing, |link, observer| get(link, &mut job, &store, self.caller(observer)))?;
+        if is_empty(&summary) {
+            let text = format!("nothing was received: {} left out {names}", self.server);
+            return Err(Problem::new(Exit::Refused, text).into());
+        }
+        Ok(self.reporter.finish(&summary))
+    }
+
+    /// Connects, as often as needed, and does what `run` does.
+    fn transfer(
+        &self,
+        doing: &str,
+        run: impl FnMut(&mut dyn Link, &dyn Observer) -> Result<Summary, SessionError>,
+    ) -> anyhow::Result<Summary> {
+        let window: Duration = self.args.common.retry;
+        let result = with_retry(window, self.reporter, || self.connect(), run);
+        self.reporter.clear();
+        result.map_err(|error| {
+            let advice = exit::advice(&error, &self.counterpart, self.reporter.has_met());
+            let exit = Exit::of_session(&error);
+            let names_itself =
+                matches!(error, SessionError::Connect(_) | SessionError::Source(_) | SessionError::Store(_));
+            let text = match advice {
+                Some(advice) => format!("{}; {advice}", exit::plain_words(&error.to_string())),
+                None => error.to_string(),
+            };
+            let problem = anyhow::Error::new(Problem::new(exit, text));
+            if names_itself { problem } else { problem.context(doing.to_owned()) }
+        })
+    }
+
+    fn connect(&self) -> Result<Box<dyn Link>, ConnectError> {
+        let link = self.args.transport.connect(&self.server)?;
+        if !address::is_loopback(link.peer().ip()) && !self.has_warned.replace(true) {
+            self.screen.note(&format!(
+                "nothing on the way to {} is encrypted; --insecure silences this line",
+                self.server
+            ));
+        }
+        Ok(link)
+    }
+
+    fn caller<'c>(&'c self, observer: &'c dyn Observer) -> Caller<'c> {
+        Caller { software: &self.software, observer }
+    }
+
+    fn checksum(&self) -> Checksum {
+        self.args.common.checksum.into()
+    }
+}
+
+fn open_store(args: &GetArgs) -> anyhow::Result<Store> {
+    if args.to != Path::new(".") {
+        fs::create_dir_all(&args.to).map_err(|error| {
+            let dir = escape::name(args.to.as_os_str());
+            let why = exit::plain_words(&error.to_string());
+            Problem::new(Exit::LocalFile, format!("cannot create the directory {dir}: {why}"))
+        })?;
+    }
+    let options = StoreOptions {
+        dir: args.to.clone(),
+        prefix: args.prefix.clone().into(),
+        if_exists: args.if_exists.into(),
+        max_file_len: None,
+    };
+    Ok(Store::open(options)?)
+}
+
+/// Names, as part of a sentence.
+fn names<'a>(mut names: impl ExactSizeIterator<Item = &'a OsStr>) -> String {
+    let first = names.next().map(escape::name).unwrap_or_default();
+    match names.len() {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+/// Whether nothing at all was transferred, well or not.
+const fn is_empty(summary: &Summary) -> bool {
+    summary.verified + summary.already_there + summary.directories + summary.kept == 0
+        && summary.is_complete()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_into_a_sentence() {
+        let of = |list: &[&str]| names(list.iter().map(OsStr::new));
+        assert_eq!(of(&["a\n"]), "a\\n");
+        assert_eq!(of(&["a", "b", "c"]), "a and 2 more");
+    }
+
+    #[test]
+    fn nothing_is_told_from_failure() {
+        assert!(is_empty(&Summary { skipped: 3, ..Summary::default() }));
+        assert!(!is_empty(&Summary { refused: 1, ..Summary::default() }));
+        assert!(!is_empty(&Summary { directories: 1, ..Summary::default() }));
+    }
+}

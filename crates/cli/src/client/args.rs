@@ -1,0 +1,233 @@
+//! The command line of a client.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::address::ServerAddress;
+use crate::exit::{EXIT_CODES, Exit};
+use crate::flags::{self, ChecksumName, IfExistsName, Voice};
+use crate::{Connect, Program, units};
+
+/// Examples, for help and for whoever gave no words at all.
+const EXAMPLES: &str = "\
+Examples:
+  CLIENT chamber.mp4                         send a file to this machine
+  CLIENT --server nas.local song.mp3 album   send a file and a directory
+  CLIENT get song.mp3 --to in                fetch a file into the directory in
+  CLIENT put get                             send a file whose name is a command";
+
+const LONG_AFTER: &str = "\
+A transfer that was interrupted goes on where it stopped when the same command
+is run again. Received files get a prefix, so that a demo in one directory never
+meets its own source.";
+
+/// What a client was asked to do.
+#[derive(Debug, Parser)]
+#[command(
+    about = "Sends files and directories to a server, or fetches them, and proves with a checksum that they arrived",
+    disable_help_subcommand = true,
+    args_override_self = true,
+    subcommand_value_name = "COMMAND"
+)]
+pub(super) struct ClientArgs<T: Args> {
+    /// Files and directories to send
+    #[arg(value_name = "FILE|DIR")]
+    paths: Vec<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(flatten)]
+    pub(super) transport: T,
+    #[command(flatten)]
+    pub(super) voice: Voice,
+}
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub(super) struct Common {
+    /// The server; a port need not be given
+    #[arg(long, global = true, value_name = "HOST:PORT", env = "TANDEM_SERVER", help_heading = "Network")]
+    server: Option<ServerAddress>,
+    /// How long to try again when the link was lost: 500ms, 30s, 2m; 0 never tries again
+    #[arg(long, global = true, value_name = "TIME", default_value = "30s", value_parser = units::parse_duration, help_heading = "Network")]
+    pub(super) retry: Duration,
+    /// Be silent about a server on another machine, to which nothing is encrypted
+    #[arg(long, global = true, help_heading = "Network")]
+    pub(super) insecure: bool,
+    /// The checksum that proves each file
+    #[arg(long, global = true, value_name = "NAME", default_value = "md5")]
+    pub(super) checksum: ChecksumName,
+    /// Follow symbolic links, which are left out otherwise
+    #[arg(long, global = true)]
+    pub(super) follow: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch files and directories from the server
+    Get(GetArgs),
+    /// Send files and directories, whatever they are called
+    Put {
+        /// Files and directories to send
+        #[arg(value_name = "FILE|DIR", required = true)]
+        paths: Vec<PathBuf>,
+    },
+}
+
+/// What is to be fetched, and where to.
+#[derive(Debug, Args)]
+pub(super) struct GetArgs {
+    /// Names of files and directories in the server's directory
+    #[arg(value_name = "NAME", required = true)]
+    pub(super) names: Vec<OsString>,
+    /// The directory to put them in; it is created if missing
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(super) to: PathBuf,
+    /// What the names of received files begin with
+    #[arg(long, value_name = "P", default_value = "received-", value_parser = flags::parse_prefix)]
+    pub(super) prefix: String,
+    /// What to do when a file of that name exists that is not the same; the same one is never received twice
+    #[arg(long, value_name = "WHAT", default_value = "rename")]
+    pub(super) if_exists: IfExistsName,
+}
+
+/// The work of a client.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Send these.
+    Put(Vec<PathBuf>),
+    /// Fetch these.
+    Get(GetArgs),
+}
+
+impl<T: Connect> ClientArgs<T> {
+    /// Reads the arguments of this process.
+    pub(super) fn read(program: Program) -> Result<Self, Exit> {
+        flags::parse(program, command::<T>(program))
+    }
+
+    /// The server, with its port.
+    pub(super) fn server(&self) -> String {
+        self.common.server.as_ref().map_or_else(|| T::SERVER.to_owned(), |server| server.with_port(T::PORT))
+    }
+
+    /// What to do, or what is wrong with it.
+    pub(super) fn work(&mut self, program: Program) -> Result<Work, String> {
+        let paths = std::mem::take(&mut self.paths);
+        let examples = flags::help(program, EXAMPLES);
+        match self.command.take() {
+            None if paths.is_empty() => {
+                Err(format!("nothing to do: name a file or directory to send\n\n{examples}"))
+            }
+            None => Ok(Work::Put(paths)),
+            Some(_) if !paths.is_empty() => Err(format!(
+                "a command must be the first word; to send a file of that name, use put\n\n{examples}"
+            )),
+            Some(Command::Put { paths }) => Ok(Work::Put(paths)),
+            Some(Command::Get(get)) => Ok(Work::Get(get)),
+        }
+    }
+}
+
+fn command<T: Connect>(program: Program) -> clap::Command {
+    let examples = flags::help(program, EXAMPLES);
+    ClientArgs::<T>::command()
+        .override_usage(flags::help(
+            program,
+            "CLIENT [OPTIONS] <FILE|DIR>...\n       CLIENT [OPTIONS] get <NAME>... [--to <DIR>] [--prefix <P>] [--if-exists <WHAT>]\n       \
+             CLIENT [OPTIONS] put <FILE|DIR>...",
+        ))
+        .mut_arg("server", |server| {
+            server.help(format!("The server; a port need not be given [default: {}]", T::SERVER))
+        })
+        .after_help(format!("{examples}\n\n--help says more."))
+        .after_long_help(format!("{examples}\n\n{LONG_AFTER}\n\n{EXIT_CODES}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches;
+
+    use super::*;
+    use crate::TcpFlags;
+
+    const PROGRAM: Program = Program { name: "tcp-client", version: "1" };
+
+    fn parse(words: &str) -> Result<ClientArgs<TcpFlags>, clap::Error> {
+        let words = ["tcp-client"].into_iter().chain(words.split_whitespace());
+        ClientArgs::from_arg_matches(&command::<TcpFlags>(PROGRAM).try_get_matches_from(words)?)
+    }
+
+    fn put(words: &str) -> Vec<String> {
+        match parse(words).unwrap().work(PROGRAM) {
+            Ok(Work::Put(paths)) => paths.iter().map(|path| path.display().to_string()).collect(),
+            other => panic!("{words}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_is_sound() {
+        command::<TcpFlags>(PROGRAM).debug_assert();
+    }
+
+    #[test]
+    fn paths_are_sent() {
+        assert_eq!(put("a.mp3 b"), ["a.mp3", "b"]);
+        assert_eq!(put("-q a.mp3 --retry 2m b"), ["a.mp3", "b"]);
+        assert_eq!(put("put get"), ["get"]);
+        assert_eq!(put("-- get"), ["get"]);
+        assert_eq!(put("help"), ["help"]);
+        assert_eq!(put("put -- -x"), ["-x"]);
+    }
+
+    #[test]
+    fn flags_work_on_both_sides_of_the_command() {
+        for words in [
+            "--server nas:9 --checksum blake3 --retry 1s --follow --insecure --json -v --congestion bbr get a b --to in",
+            "get a b --to in --server nas:9 --checksum blake3 --retry 1s --follow --insecure --json -v --congestion bbr",
+            "get --server nas:9 --checksum blake3 a --retry 1s --follow b --insecure --json -v --congestion bbr --to in",
+        ] {
+            let mut args = parse(words).unwrap();
+            assert_eq!(args.server(), "nas:9", "{words}");
+            assert_eq!(args.common.checksum, ChecksumName::Blake3, "{words}");
+            assert_eq!(args.common.retry, Duration::from_secs(1), "{words}");
+            assert!(args.common.follow && args.common.insecure, "{words}");
+            assert!(args.voice.json && args.voice.verbose && !args.voice.quiet, "{words}");
+            let Ok(Work::Get(get)) = args.work(PROGRAM) else { panic!("{words}") };
+            assert_eq!(get.names, ["a", "b"], "{words}");
+            assert_eq!((get.to, get.prefix.as_str()), ("in".into(), "received-"), "{words}");
+            assert_eq!(get.if_exists, IfExistsName::Rename, "{words}");
+        }
+    }
+
+    #[test]
+    fn the_last_word_counts() {
+        let args = parse("--server a --server b get x --server c").unwrap();
+        assert_eq!(args.server(), "c:8120");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for words in [
+            "--nonsense",
+            "get",
+            "put",
+            "-q -v a",
+            "--retry 30 a",
+            "--checksum crc a",
+            "--server : a",
+            "a --to in",
+            "get a --if-exists explode",
+            "get a --prefix ../",
+            "--key-file k a",
+        ] {
+            assert!(parse(words).is_err(), "{words}");
+        }
+        assert!(parse("").unwrap().work(PROGRAM).unwrap_err().contains("tcp-client chamber.mp4"));
+        assert!(parse("a -v get b").unwrap().work(PROGRAM).unwrap_err().contains("first word"));
+    }
+}

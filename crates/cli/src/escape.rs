@@ -1,0 +1,72 @@
+//! Names and words of others, made safe to print.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+
+/// A name, with everything in it escaped that could steer a terminal or isn't UTF-8.
+pub(crate) fn name(name: &OsStr) -> String {
+    let mut out = String::with_capacity(name.len());
+    for piece in name.as_bytes().utf8_chunks() {
+        push(&mut out, piece.valid());
+        for byte in piece.invalid() {
+            // Writing to a string does not fail.
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
+}
+
+/// Words of others, with everything in them escaped that could steer a terminal.
+pub(crate) fn text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    push(&mut out, text);
+    out
+}
+
+fn push(out: &mut String, text: &str) {
+    for c in text.chars() {
+        if is_harmless(c) { out.push(c) } else { out.extend(c.escape_default()) }
+    }
+}
+
+fn is_harmless(c: char) -> bool {
+    // What turns the direction of the text, and the other ends of a line.
+    let steers = matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+    );
+    !c.is_control() && !steers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn good_names_stay() {
+        for good in ["song.mp3", "Ünï cödé/日本.mp4", "a\\b", "it's \"quoted\"", "👩‍👩‍👧.png"]
+        {
+            assert_eq!(name(OsStr::new(good)), good);
+        }
+    }
+
+    #[test]
+    fn controls_are_escaped() {
+        assert_eq!(text("a\nb\r\tc"), "a\\nb\\r\\tc");
+        assert_eq!(text("\u{1b}[2J\u{7f}\u{9b}31m"), "\\u{1b}[2J\\u{7f}\\u{9b}31m");
+        assert_eq!(text("evil\u{202e}gpj.exe\u{2066}"), "evil\\u{202e}gpj.exe\\u{2066}");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_escaped() {
+        assert_eq!(name(OsStr::from_bytes(b"caf\xe9.mp3")), "caf\\xe9.mp3");
+        assert_eq!(name(OsStr::from_bytes(b"\xff\xfe\n")), "\\xff\\xfe\\n");
+    }
+
+    #[test]
+    fn escaping_twice_changes_nothing() {
+        let once = name(OsStr::from_bytes(b"\x1b\xff\n"));
+        assert_eq!(text(&once), once);
+    }
+}

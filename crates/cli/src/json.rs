@@ -1,0 +1,220 @@
+//! `--json`: one object a line on standard output.
+//!
+//! Every object has `event`; a program may get new events and fields, never other meanings for these. Sizes are bytes,
+//! times seconds. A server's objects name the client that they are about in `peer`.
+//!
+//! | event | when | fields |
+//! |---|---|---|
+//! | `ready` | a server takes clients | `program`, `version`, `address`, `dir` |
+//! | `start` | it is known what is to be transferred | `program`, `version`, `side` (`sender` or `receiver`), `peer`, `software` (the other program), `name`, `files`, `directories`, `bytes` |
+//! | `progress` | at most twice a second | `peer`, `bytes` (crossed the link so far), `wanted` (are to cross it), `held` (were there already), `compared` (of those that were there, compared so far), `path` (the current file), `seconds`, `bytes_per_second` |
+//! | `file` | it is known what has become of a file or directory | `peer`, `side`, `path` (the sender's name for it), `name` (the receiver's), `bytes`, `moved` (of it crossed the link), `seconds`, `outcome`, `reason`, `checksum`, `here`, `there`, `same` |
+//! | `retry` | the link was lost | `peer`, `reason`, `wait_seconds` |
+//! | `note` | something worth knowing | `text`, `path` |
+//! | `done` | a transfer came to its end | `peer`, `side`, `name`, `complete`, `verified`, `already_there`, `directories`, `kept`, `differs`, `changed`, `unreadable`, `refused`, `skipped`, `bytes`, `moved`, `seconds`, `bytes_per_second`, `exit_code` |
+//! | `error` | something failed; also on standard error | `message`, `exit_code`, `peer` |
+//! | `stopped` | a server ends | |
+//!
+//! `outcome` is one of `verified`, `already-there`, `directory`, `kept`, `differs`, `changed`, `unreadable`, `refused`. `reason` comes
+//! with the last two; `checksum`, `here`, `there` (the digests of both sides, in hex) and `same` with the first two and
+//! `differs`. `path` and `name` are UTF-8, with � for what isn't; then `path_hex` and `name_hex` have the exact bytes.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use framing::Digest;
+use serde_json::{Map, Value, json};
+use session::{FileReport, Outcome, Side, Summary};
+
+use crate::exit::Exit;
+use crate::units;
+
+/// An object with this event and no field yet.
+pub(crate) fn event(event: &str) -> Map<String, Value> {
+    Map::from_iter([("event".to_owned(), event.into())])
+}
+
+/// Puts a name in: lossless for what is UTF-8, and otherwise with its bytes beside.
+pub(crate) fn put_name(object: &mut Map<String, Value>, key: &str, name: &OsStr) {
+    object.insert(key.to_owned(), name.to_string_lossy().into());
+    if name.to_str().is_none() {
+        let mut hex = String::with_capacity(2 * name.len());
+        for byte in name.as_bytes() {
+            // Writing to a string does not fail.
+            let _ = write!(hex, "{byte:02x}");
+        }
+        object.insert(format!("{key}_hex"), hex.into());
+    }
+}
+
+/// The word for a side.
+pub(crate) const fn side(side: Side) -> &'static str {
+    match side {
+        Side::Sender => "sender",
+        Side::Receiver => "receiver",
+    }
+}
+
+/// The object of a file or directory.
+pub(crate) fn file(report: &FileReport<'_>, peer: &str) -> Value {
+    let mut object = event("file");
+    object.insert("peer".to_owned(), peer.into());
+    object.insert("side".to_owned(), side(report.side).into());
+    put_name(&mut object, "path", report.path);
+    put_name(&mut object, "name", report.name);
+    object.insert("bytes".to_owned(), report.len.into());
+    object.insert("moved".to_owned(), report.moved.into());
+    object.insert("seconds".to_owned(), report.elapsed.as_secs_f64().into());
+    let word = match report.outcome {
+        Outcome::Verified(digest) => {
+            put_digests(&mut object, digest, digest);
+            "verified"
+        }
+        Outcome::AlreadyThere(digest) => {
+            put_digests(&mut object, digest, digest);
+            "already-there"
+        }
+        Outcome::Differs { here, there } => {
+            put_digests(&mut object, here, there);
+            "differs"
+        }
+        Outcome::Directory => "directory",
+        Outcome::Kept => "kept",
+        Outcome::Changed => "changed",
+        Outcome::Unreadable(why) => {
+            object.insert("reason".to_owned(), why.into());
+            "unreadable"
+        }
+        Outcome::Refused(why) => {
+            object.insert("reason".to_owned(), why.into());
+            "refused"
+        }
+    };
+    object.insert("outcome".to_owned(), word.into());
+    object.into()
+}
+
+/// The object of a transfer that came to its end.
+pub(crate) fn done(summary: &Summary, side: Side, name: &OsStr, peer: &str, exit: Exit) -> Value {
+    let mut object = event("done");
+    put_name(&mut object, "name", name);
+    let fields = json!({
+        "peer": peer,
+        "side": self::side(side),
+        "complete": summary.is_complete(),
+        "verified": summary.verified,
+        "already_there": summary.already_there,
+        "directories": summary.directories,
+        "kept": summary.kept,
+        "differs": summary.differs,
+        "changed": summary.changed,
+        "unreadable": summary.unreadable,
+        "refused": summary.refused,
+        "skipped": summary.skipped,
+        "bytes": summary.bytes,
+        "moved": summary.moved,
+        "seconds": summary.elapsed.as_secs_f64(),
+        "bytes_per_second": rate(summary.moved, summary.elapsed),
+        "exit_code": exit.code(),
+    });
+    if let Value::Object(fields) = fields {
+        object.extend(fields);
+    }
+    object.into()
+}
+
+/// Bytes per second, in whole bytes.
+pub(crate) fn rate(bytes: u64, time: Duration) -> u64 {
+    units::per_second(bytes, time).map_or(0, |rate| rate as u64)
+}
+
+fn put_digests(object: &mut Map<String, Value>, here: Digest, there: Digest) {
+    object.insert("checksum".to_owned(), here.checksum().name().into());
+    object.insert("here".to_owned(), here.to_string().into());
+    object.insert("there".to_owned(), there.to_string().into());
+    object.insert("same".to_owned(), (here == there).into());
+}
+
+#[cfg(test)]
+mod tests {
+    use framing::{Checksum, Hasher};
+
+    use super::*;
+
+    fn report(outcome: Outcome<'_>) -> FileReport<'_> {
+        FileReport {
+            side: Side::Sender,
+            path: OsStr::from_bytes(b"caf\xe9.mp3"),
+            name: OsStr::new("received-café.mp3"),
+            len: 5,
+            moved: 4,
+            elapsed: Duration::from_millis(500),
+            outcome,
+        }
+    }
+
+    #[test]
+    fn a_file_has_its_fields() {
+        let here = Hasher::digest(Checksum::Md5, b"");
+        let there = Hasher::digest(Checksum::Md5, b"a");
+        let expected = json!({
+            "event": "file", "peer": "nas:8120", "side": "sender",
+            "path": "caf\u{fffd}.mp3", "path_hex": "636166e92e6d7033", "name": "received-café.mp3",
+            "bytes": 5, "moved": 4, "seconds": 0.5, "outcome": "differs", "checksum": "md5",
+            "here": "d41d8cd98f00b204e9800998ecf8427e", "there": "0cc175b9c0f1b6a831c399e269772661",
+            "same": false,
+        });
+        assert_eq!(file(&report(Outcome::Differs { here, there }), "nas:8120"), expected);
+    }
+
+    #[test]
+    fn outcomes_have_stable_words() {
+        let digest = Hasher::digest(Checksum::Md5, b"");
+        let cases = [
+            (Outcome::Verified(digest), "verified", Some(true), None),
+            (Outcome::AlreadyThere(digest), "already-there", Some(true), None),
+            (Outcome::Directory, "directory", None, None),
+            (Outcome::Kept, "kept", None, None),
+            (Outcome::Changed, "changed", None, None),
+            (Outcome::Unreadable("why"), "unreadable", None, Some("why")),
+            (Outcome::Refused("why"), "refused", None, Some("why")),
+        ];
+        for (outcome, word, same, reason) in cases {
+            let object = file(&report(outcome), "p");
+            assert_eq!(object["outcome"], word);
+            assert_eq!(object.get("same").and_then(Value::as_bool), same, "{word}");
+            assert_eq!(object.get("reason").and_then(Value::as_str), reason, "{word}");
+        }
+    }
+
+    #[test]
+    fn an_object_is_one_line() {
+        let report = FileReport { path: OsStr::new("a\nb\"c"), ..report(Outcome::Directory) };
+        let line = file(&report, "p").to_string();
+        assert_eq!(line.lines().count(), 1);
+        assert!(line.contains(r#""path":"a\nb\"c""#), "{line}");
+    }
+
+    #[test]
+    fn the_end_has_all_counts() {
+        let summary = Summary {
+            verified: 2,
+            bytes: 9,
+            moved: 8,
+            elapsed: Duration::from_secs(2),
+            ..Summary::default()
+        };
+        let object = done(&summary, Side::Receiver, OsStr::new("tree"), "p", Exit::Done);
+        assert_eq!(
+            (&object["event"], &object["complete"], &object["exit_code"]),
+            (&"done".into(), &true.into(), &0.into())
+        );
+        assert_eq!((&object["verified"], &object["bytes_per_second"]), (&2.into(), &4.into()));
+        let fields = "event name peer side complete verified already_there directories kept differs changed unreadable \
+                      refused skipped bytes moved seconds bytes_per_second exit_code";
+        let expected: Vec<&str> = fields.split_whitespace().collect();
+        assert_eq!(object.as_object().unwrap().keys().collect::<Vec<_>>(), expected);
+    }
+}

@@ -1,0 +1,223 @@
+//! What is said of files and transfers, as text.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use framing::Digest;
+use session::{FileReport, Outcome, Side, Summary};
+
+use crate::{escape, units};
+
+/// Up to so many files, each has its own lines.
+pub(crate) const FEW: u64 = 10;
+
+/// Who tells of a transfer, and with whom it is.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    /// Whether this is the server.
+    pub(crate) is_server: bool,
+    /// The other side's address.
+    pub(crate) peer: String,
+    /// The directory that received files lie in.
+    pub(crate) dir: PathBuf,
+}
+
+/// What is known of a whole transfer while its files are told of.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Extent {
+    /// Files planned.
+    pub(crate) files: u64,
+    /// Directories planned.
+    pub(crate) directories: u64,
+    /// Bytes that the receiver had already.
+    pub(crate) held: u64,
+}
+
+impl View {
+    fn verb(&self, side: Side) -> &'static str {
+        match (side, self.is_server) {
+            (Side::Sender, _) => "sent",
+            (Side::Receiver, false) => "got",
+            (Side::Receiver, true) => "received",
+        }
+    }
+
+    /// The name that matters to whoever reads: the file's own on the client, the stored one on a server that takes it.
+    fn own_name(&self, report: &FileReport<'_>) -> String {
+        match (self.is_server, report.side) {
+            (true, Side::Receiver) if !report.name.is_empty() => escape::name(report.name),
+            _ => escape::name(report.path),
+        }
+    }
+
+    /// The name of the file on the other side.
+    fn other_name(&self, report: &FileReport<'_>) -> String {
+        match report.side {
+            Side::Sender if report.name.is_empty() => escape::name(report.path),
+            Side::Sender => escape::name(report.name),
+            Side::Receiver => escape::name(report.path),
+        }
+    }
+
+    /// With whom, or where to: the end of a line.
+    fn whereabouts(&self, report: &FileReport<'_>) -> Option<String> {
+        match (self.is_server, report.side) {
+            (true, Side::Receiver) => Some(format!("from {}", self.peer)),
+            (true, Side::Sender) => Some(format!("to {}", self.peer)),
+            (false, Side::Receiver) => Some(format!("as {}", self.local_path(report.name))),
+            (false, Side::Sender) => None,
+        }
+    }
+
+    fn local_path(&self, name: &OsStr) -> String {
+        let dir = if self.dir == Path::new(".") { Path::new("") } else { &self.dir };
+        escape::name(dir.join(name).as_os_str())
+    }
+
+    /// The lines for a file or directory of which there is something good to say, or whose digests differ.
+    pub(crate) fn file(&self, report: &FileReport<'_>, extent: Extent) -> Option<String> {
+        match report.outcome {
+            Outcome::Verified(digest) => Some(self.moved(report, extent, digest, digest)),
+            Outcome::Differs { here, there } => Some(self.moved(report, extent, here, there)),
+            Outcome::AlreadyThere(digest) => {
+                let (place, tail) = match (report.side, self.is_server) {
+                    (Side::Sender, _) => {
+                        (format!("already on {} as {}", self.peer, self.other_name(report)), None)
+                    }
+                    (Side::Receiver, true) => ("already here".to_owned(), self.whereabouts(report)),
+                    (Side::Receiver, false) => {
+                        (format!("already here as {}", self.local_path(report.name)), None)
+                    }
+                };
+                let size = units::size(report.len);
+                let head = format!("{}{}  {size}  {place}, verified", label("there"), self.own_name(report));
+                let head = [Some(head), tail].into_iter().flatten().collect::<Vec<_>>().join("   ");
+                Some(format!("{head}\n{}", self.digests(report, digest, digest)))
+            }
+            Outcome::Directory => {
+                let parts =
+                    [Some(self.own_name(report)), Some("directory".to_owned()), self.whereabouts(report)];
+                Some(line(self.verb(report.side), parts))
+            }
+            Outcome::Kept => {
+                let keeper = match report.side {
+                    Side::Sender => format!("{} keeps its own {}", self.peer, self.other_name(report)),
+                    Side::Receiver => format!("{} stays as it was", escape::name(report.name)),
+                };
+                let parts = [Some(self.own_name(report)), Some(format!("{keeper} (--if-exists)"))];
+                Some(line("kept", parts))
+            }
+            Outcome::Changed | Outcome::Unreadable(_) | Outcome::Refused(_) => None,
+        }
+    }
+
+    fn moved(&self, report: &FileReport<'_>, extent: Extent, here: Digest, there: Digest) -> String {
+        let held = report.len.saturating_sub(report.moved).min(extent.held);
+        let parts = [
+            Some(self.own_name(report)),
+            Some(format!("{} in {}", units::size(report.len), units::time(report.elapsed))),
+            units::rate(report.moved.min(report.len), report.elapsed),
+            (held > 0).then(|| format!("({} were there already)", units::size(held))),
+            self.whereabouts(report),
+        ];
+        format!("{}\n{}", line(self.verb(report.side), parts), self.digests(report, here, there))
+    }
+
+    fn digests(&self, report: &FileReport<'_>, here: Digest, there: Digest) -> String {
+        let verdict = if here == there { "same" } else { "DIFFERS" };
+        let label = label(here.checksum().name());
+        format!(
+            "{label}{here}   here\n{label}{there}   {} {}   {verdict}",
+            self.peer,
+            self.other_name(report)
+        )
+    }
+
+    /// What went wrong with a file or directory, if something did.
+    pub(crate) fn failure(&self, report: &FileReport<'_>) -> Option<String> {
+        let own = self.own_name(report);
+        let peer = &self.peer;
+        let text = match (report.outcome, report.side) {
+            (Outcome::Differs { here, .. }, Side::Sender) => format!(
+                "{own}: its {} on {peer} differs from the one here, and {peer} did not keep it; send it again",
+                here.checksum()
+            ),
+            (Outcome::Differs { here, .. }, Side::Receiver) => {
+                format!("{own}: its {} differs from the one on {peer}, so it was not kept", here.checksum())
+            }
+            (Outcome::Changed, Side::Sender) => {
+                format!(
+                    "{own}: it changed while it was read, so {peer} did not keep it; send it again when nothing writes to it"
+                )
+            }
+            (Outcome::Changed, Side::Receiver) => {
+                format!("{own}: it changed on {peer} while it was read, so it was not kept; get it again")
+            }
+            (Outcome::Unreadable(why), Side::Sender) => format!("cannot read {own}: {why}"),
+            (Outcome::Unreadable(why), Side::Receiver) => format!("{peer} cannot read {own}: {why}"),
+            (Outcome::Refused(why), Side::Sender) => format!("{peer} did not store {own}: {why}"),
+            (Outcome::Refused(why), Side::Receiver) => format!("cannot store {own}: {why}"),
+            (Outcome::Verified(_) | Outcome::AlreadyThere(_) | Outcome::Directory | Outcome::Kept, _) => {
+                return None;
+            }
+        };
+        let tail = if self.is_server { format!(" (client {peer})") } else { String::new() };
+        let tail = if text.contains(peer.as_str()) { "" } else { &tail };
+        // A reason comes from the other side, or from the system.
+        Some(escape::text(&crate::exit::plain_words(&text)) + tail)
+    }
+
+    /// The lines for a transfer of several things.
+    pub(crate) fn summary(&self, summary: &Summary, side: Side, name: &str) -> String {
+        let good = summary.verified + summary.already_there;
+        let mut things = units::count(good, "file", "files");
+        let more = [
+            (summary.directories, "directory", "directories"),
+            (summary.kept, "kept", "kept"),
+            (failures(summary), "failed", "failed"),
+            (summary.skipped, "left out", "left out"),
+        ];
+        for (number, one, many) in more {
+            if number > 0 {
+                things.push_str(", ");
+                things.push_str(&units::count(number, one, many));
+            }
+        }
+        let there = summary.already_there;
+        let parts = [
+            Some(name.to_owned()),
+            Some(things),
+            Some(format!("{} in {}", units::size(summary.bytes), units::time(summary.elapsed))),
+            units::rate(summary.bytes.min(summary.moved), summary.elapsed),
+            (there > 0).then(|| format!("({} there already)", units::count(there, "file was", "files were"))),
+            self.is_server
+                .then(|| format!("{} {}", if side == Side::Sender { "to" } else { "from" }, self.peer)),
+        ];
+        line(self.verb(side), parts)
+    }
+
+    /// The line that stands for the digests of many files.
+    pub(crate) fn verified(&self, summary: &Summary, checksum: &str) -> String {
+        let good = units::count(summary.verified + summary.already_there, "file", "files");
+        format!("{}{good} verified on both sides", label(checksum))
+    }
+}
+
+/// Files and directories that did not arrive.
+pub(crate) const fn failures(summary: &Summary) -> u64 {
+    summary.differs + summary.changed + summary.unreadable + summary.refused
+}
+
+/// The first word of a line, in a column of its own.
+fn label(word: &str) -> String {
+    let width = if word.len() < 6 { 6 } else { word.len() + 2 };
+    format!("{word:<width$}")
+}
+
+fn line<const N: usize>(word: &str, parts: [Option<String>; N]) -> String {
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    format!("{}{}", label(word), parts.join("   "))
+}
+
+#[cfg(test)]
+mod tests;

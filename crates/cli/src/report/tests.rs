@@ -1,0 +1,194 @@
+use std::time::Duration;
+
+use framing::{Checksum, Hasher};
+
+use super::*;
+
+fn client() -> View {
+    View { is_server: false, peer: "127.0.0.1:8120".to_owned(), dir: ".".into() }
+}
+
+fn server() -> View {
+    View { is_server: true, peer: "127.0.0.1:40312".to_owned(), dir: ".".into() }
+}
+
+fn digest() -> Digest {
+    Hasher::digest(Checksum::Md5, b"The quick brown fox jumps over the lazy dog")
+}
+
+fn report(side: Side, outcome: Outcome<'_>) -> FileReport<'_> {
+    FileReport {
+        side,
+        path: OsStr::new("chamber.mp4"),
+        name: OsStr::new("received-chamber.mp4"),
+        len: 3_100_000,
+        moved: 3_100_000,
+        elapsed: Duration::from_millis(20),
+        outcome,
+    }
+}
+
+fn said(view: &View, report: &FileReport<'_>) -> String {
+    view.file(report, Extent { files: 1, ..Extent::default() }).unwrap()
+}
+
+#[test]
+fn a_sent_file_is_told_as_designed() {
+    assert_eq!(
+        said(&client(), &report(Side::Sender, Outcome::Verified(digest()))),
+        "sent  chamber.mp4   3.1 MB in 0.02 s   155 MB/s\n\
+         md5   9e107d9d372bb6826bd81d3542a419d6   here\n\
+         md5   9e107d9d372bb6826bd81d3542a419d6   127.0.0.1:8120 received-chamber.mp4   same"
+    );
+}
+
+#[test]
+fn a_fetched_file_is_told_with_its_new_place() {
+    let view = View { dir: "in/new".into(), ..client() };
+    assert_eq!(
+        said(&view, &report(Side::Receiver, Outcome::Verified(digest()))),
+        "got   chamber.mp4   3.1 MB in 0.02 s   155 MB/s   as in/new/received-chamber.mp4\n\
+         md5   9e107d9d372bb6826bd81d3542a419d6   here\n\
+         md5   9e107d9d372bb6826bd81d3542a419d6   127.0.0.1:8120 chamber.mp4   same"
+    );
+}
+
+#[test]
+fn a_server_tells_what_it_took_and_gave() {
+    assert_eq!(
+        said(&server(), &report(Side::Receiver, Outcome::Verified(digest()))),
+        "received  received-chamber.mp4   3.1 MB in 0.02 s   155 MB/s   from 127.0.0.1:40312\n\
+         md5   9e107d9d372bb6826bd81d3542a419d6   here\n\
+         md5   9e107d9d372bb6826bd81d3542a419d6   127.0.0.1:40312 chamber.mp4   same"
+    );
+    let sent = said(&server(), &report(Side::Sender, Outcome::Verified(digest())));
+    assert!(
+        sent.starts_with("sent  chamber.mp4   3.1 MB in 0.02 s   155 MB/s   to 127.0.0.1:40312\n"),
+        "{sent}"
+    );
+    assert!(sent.ends_with("   127.0.0.1:40312 received-chamber.mp4   same"), "{sent}");
+}
+
+#[test]
+fn what_differs_is_loud() {
+    let there = Hasher::digest(Checksum::Md5, b"");
+    let report = report(Side::Sender, Outcome::Differs { here: digest(), there });
+    let said = said(&client(), &report);
+    assert!(
+        said.ends_with(
+            "\nmd5   d41d8cd98f00b204e9800998ecf8427e   127.0.0.1:8120 received-chamber.mp4   DIFFERS"
+        ),
+        "{said}"
+    );
+    assert!(client().failure(&report).unwrap().starts_with("chamber.mp4: its md5 on 127.0.0.1:8120 differs"));
+}
+
+#[test]
+fn what_was_there_is_said() {
+    let resumed = FileReport { moved: 1_100_000, ..report(Side::Sender, Outcome::Verified(digest())) };
+    let extent = Extent { held: 2_000_000, ..Extent::default() };
+    let said_so = client().file(&resumed, extent).unwrap();
+    assert!(
+        said_so.starts_with("sent  chamber.mp4   3.1 MB in 0.02 s   55 MB/s   (2.0 MB were there already)\n"),
+        "{said_so}"
+    );
+    // A hole in a sparse file does not cross the link either.
+    assert!(!said(&client(), &resumed).contains("already"));
+
+    let there = FileReport { moved: 0, ..report(Side::Sender, Outcome::AlreadyThere(digest())) };
+    assert_eq!(
+        said(&client(), &there).lines().next().unwrap(),
+        "there chamber.mp4  3.1 MB  already on 127.0.0.1:8120 as received-chamber.mp4, verified"
+    );
+    let there = FileReport { moved: 0, ..report(Side::Receiver, Outcome::AlreadyThere(digest())) };
+    assert_eq!(
+        said(&server(), &there).lines().next().unwrap(),
+        "there received-chamber.mp4  3.1 MB  already here, verified   from 127.0.0.1:40312"
+    );
+}
+
+#[test]
+fn names_cannot_steer_the_terminal() {
+    let evil = OsStr::new("a\u{1b}[2J\nmd5   x   here");
+    let report = FileReport { path: evil, name: evil, ..report(Side::Sender, Outcome::Verified(digest())) };
+    let said = said(&client(), &report);
+    assert_eq!(said.lines().count(), 3);
+    assert!(!said.contains('\u{1b}'));
+}
+
+#[test]
+fn blake3_has_its_column() {
+    let digest = Hasher::digest(Checksum::Blake3, b"");
+    let said = said(&client(), &report(Side::Sender, Outcome::Verified(digest)));
+    assert!(said.contains("\nblake3  af1349b9f5f9a1a6"), "{said}");
+}
+
+#[test]
+fn failures_name_the_file_the_place_and_the_reason() {
+    let cases = [
+        (
+            client(),
+            Side::Sender,
+            Outcome::Refused("no room\nleft"),
+            "127.0.0.1:8120 did not store chamber.mp4: no room\\nleft",
+        ),
+        (
+            client(),
+            Side::Sender,
+            Outcome::Unreadable("Permission denied (os error 13)"),
+            "cannot read chamber.mp4: permission denied",
+        ),
+        (client(), Side::Receiver, Outcome::Refused("it exists"), "cannot store chamber.mp4: it exists"),
+        (
+            client(),
+            Side::Receiver,
+            Outcome::Unreadable("gone"),
+            "127.0.0.1:8120 cannot read chamber.mp4: gone",
+        ),
+        (
+            server(),
+            Side::Receiver,
+            Outcome::Refused("it exists"),
+            "cannot store received-chamber.mp4: it exists (client 127.0.0.1:40312)",
+        ),
+    ];
+    for (view, side, outcome, text) in cases {
+        assert_eq!(view.failure(&report(side, outcome)).as_deref(), Some(text));
+    }
+    for good in
+        [Outcome::Verified(digest()), Outcome::Directory, Outcome::Kept, Outcome::AlreadyThere(digest())]
+    {
+        assert_eq!(client().failure(&report(Side::Sender, good)), None);
+    }
+}
+
+#[test]
+fn many_files_are_told_in_two_lines() {
+    let summary = Summary {
+        verified: 10_000,
+        directories: 12,
+        bytes: 40_000_000,
+        moved: 40_000_000,
+        elapsed: Duration::from_millis(1_200),
+        ..Summary::default()
+    };
+    assert_eq!(
+        client().summary(&summary, Side::Sender, "tree"),
+        "sent  tree   10000 files, 12 directories   40.0 MB in 1.2 s   33 MB/s"
+    );
+    assert_eq!(client().verified(&summary, "md5"), "md5   10000 files verified on both sides");
+    let summary = Summary { already_there: 1, refused: 2, skipped: 3, kept: 4, ..summary };
+    assert_eq!(
+        server().summary(&summary, Side::Receiver, "tree"),
+        "received  tree   10001 files, 12 directories, 4 kept, 2 failed, 3 left out   40.0 MB in 1.2 s   33 MB/s   \
+         (1 file was there already)   from 127.0.0.1:40312"
+    );
+}
+
+#[test]
+fn kept_files_say_who_keeps_what() {
+    assert_eq!(
+        said(&client(), &report(Side::Sender, Outcome::Kept)),
+        "kept  chamber.mp4   127.0.0.1:8120 keeps its own received-chamber.mp4 (--if-exists)"
+    );
+}

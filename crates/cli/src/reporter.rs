@@ -1,0 +1,310 @@
+//! Tells the person, or the script, what happens in one conversation.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use session::{Event, FileReport, Observer, Outcome, Side, Summary};
+
+use crate::exit::Exit;
+use crate::progress::Bars;
+use crate::report::{Extent, FEW, View, failures};
+use crate::screen::Screen;
+use crate::{escape, json, units};
+
+/// How often a script is told of progress, at most.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The observer of one conversation.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    screen: Arc<Screen>,
+    view: View,
+    state: Mutex<State>,
+}
+
+/// What was heard so far.
+#[derive(Debug)]
+struct State {
+    started: Instant,
+    software: Option<String>,
+    plan: Option<Plan>,
+    bars: Option<Bars>,
+    /// Bytes that are to cross the link, those that did already included.
+    wanted: u64,
+    moved: u64,
+    compared: u64,
+    current: OsString,
+    told: Instant,
+    checksum: &'static str,
+}
+
+/// What is being transferred.
+#[derive(Debug)]
+struct Plan {
+    side: Side,
+    name: OsString,
+    extent: Extent,
+    /// Whether there is more than what `name` says.
+    is_more: bool,
+    is_wanted: bool,
+}
+
+impl Reporter {
+    /// Tells on this screen, seen like this.
+    pub(crate) fn new(screen: Arc<Screen>, view: View) -> Self {
+        let now = Instant::now();
+        let state = State {
+            started: now,
+            software: None,
+            plan: None,
+            bars: None,
+            wanted: 0,
+            moved: 0,
+            compared: 0,
+            current: OsString::new(),
+            told: now,
+            checksum: "",
+        };
+        Self { screen, view, state: Mutex::new(state) }
+    }
+
+    /// Whether the other side has ever answered.
+    pub(crate) fn has_met(&self) -> bool {
+        self.state().software.is_some()
+    }
+
+    /// What is being transferred: which side this is, and the name of it.
+    pub(crate) fn planned(&self) -> Option<(Side, String)> {
+        self.state().plan.as_ref().map(|plan| (plan.side, plan.label()))
+    }
+
+    /// Takes the bars away.
+    pub(crate) fn clear(&self) {
+        if let Some(bars) = self.state().bars.take() {
+            bars.finish();
+        }
+    }
+
+    /// Tells of the end of a transfer, and what it means.
+    pub(crate) fn finish(&self, summary: &Summary) -> Exit {
+        self.clear();
+        let state = self.state();
+        let Some(plan) = &state.plan else { return Exit::Done };
+        let exit = Exit::of_summary(summary, plan.side);
+        if plan.extent.files + plan.extent.directories > 1 {
+            let mut lines = self.view.summary(summary, plan.side, &plan.label());
+            if plan.extent.files > FEW && summary.verified + summary.already_there > 0 {
+                lines.push('\n');
+                lines.push_str(&self.view.verified(summary, state.checksum));
+            }
+            self.screen.say(&lines);
+        }
+        self.screen.object(&json::done(summary, plan.side, &plan.name, &self.view.peer, exit));
+        if failures(summary) > 1 {
+            let all = plan.extent.files + plan.extent.directories;
+            let text = format!("{} of {all} with {} failed, see above", failures(summary), self.view.peer);
+            self.screen.error(&text, exit, Some(&self.view.peer));
+        }
+        exit
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn skipped(&self, path: &OsStr, why: &str) {
+        let text = format!("left out {}: {}", escape::name(path), escape::text(why));
+        if self.screen.voice().json {
+            let mut object = json::event("note");
+            json::put_name(&mut object, "path", path);
+            object.insert("text".to_owned(), text.into());
+            self.screen.object(&object.into());
+        } else {
+            self.screen.note(&text);
+        }
+    }
+
+    fn start(&self, state: &State, plan: &Plan, bytes: u64) {
+        let mut object = json::event("start");
+        let program = self.screen.program();
+        let fields = [
+            ("program", Value::from(program.name)),
+            ("version", program.version.into()),
+            ("side", json::side(plan.side).into()),
+            ("peer", self.view.peer.as_str().into()),
+            ("software", state.software.as_deref().into()),
+        ];
+        object.extend(fields.map(|(key, value)| (key.to_owned(), value)));
+        json::put_name(&mut object, "name", &plan.name);
+        let fields = [
+            ("files", Value::from(plan.extent.files)),
+            ("directories", plan.extent.directories.into()),
+            ("bytes", bytes.into()),
+        ];
+        object.extend(fields.map(|(key, value)| (key.to_owned(), value)));
+        self.screen.object(&object.into());
+    }
+
+    fn progress(&self, state: &mut State) {
+        if !self.screen.voice().json || state.told.elapsed() < PROGRESS_INTERVAL {
+            return;
+        }
+        state.told = Instant::now();
+        let time = state.started.elapsed();
+        let mut object = json::event("progress");
+        let held = state.plan.as_ref().map_or(0, |plan| plan.extent.held);
+        let fields = [
+            ("peer", Value::from(self.view.peer.as_str())),
+            ("bytes", state.moved.into()),
+            ("wanted", state.wanted.into()),
+            ("held", held.into()),
+            ("compared", state.compared.into()),
+            ("seconds", time.as_secs_f64().into()),
+            ("bytes_per_second", json::rate(state.moved, time).into()),
+        ];
+        object.extend(fields.map(|(key, value)| (key.to_owned(), value)));
+        json::put_name(&mut object, "path", &state.current);
+        self.screen.object(&object.into());
+    }
+
+    fn file(&self, report: &FileReport<'_>) {
+        let mut state = self.state();
+        if let Outcome::Verified(digest) | Outcome::AlreadyThere(digest) = report.outcome {
+            state.checksum = digest.checksum().name();
+        }
+        let extent = state.plan.as_mut().map_or_else(Extent::default, |plan| {
+            plan.is_more |= Path::new(report.path).iter().next() != Some(&plan.name);
+            plan.extent
+        });
+        let is_shown = match report.outcome {
+            _ if self.screen.voice().verbose => true,
+            Outcome::Directory => extent.files + extent.directories == 1,
+            Outcome::Differs { .. } => true,
+            _ => extent.files <= FEW,
+        };
+        if is_shown && let Some(lines) = self.view.file(report, extent) {
+            self.screen.say(&lines);
+        }
+        if self.screen.voice().json {
+            self.screen.object(&json::file(report, &self.view.peer));
+        }
+        if let Some(text) = self.view.failure(report) {
+            let exit = exit_of(report);
+            self.screen.error(&text, exit, Some(&self.view.peer));
+        }
+    }
+}
+
+impl Observer for Reporter {
+    fn event(&self, event: &Event<'_>) {
+        match *event {
+            Event::Met { peer, software } => {
+                let software = escape::text(software);
+                if self.screen.voice().verbose {
+                    self.screen.note(&format!("connected with {software} at {peer}"));
+                }
+                self.state().software = Some(software);
+            }
+            Event::Skipped { path, why } => self.skipped(path, why),
+            Event::Planned { side, files, directories, bytes, name } => {
+                let mut state = self.state();
+                if state.plan.is_none() {
+                    let plan = Plan {
+                        side,
+                        name: name.to_owned(),
+                        extent: Extent { files, directories, held: 0 },
+                        is_more: false,
+                        is_wanted: false,
+                    };
+                    state.started = Instant::now();
+                    state.bars = self.screen.bars().map(|bars| Bars::new(bars, &plan.label(), files));
+                    self.start(&state, &plan, bytes);
+                    state.plan = Some(plan);
+                }
+            }
+            Event::Compared { bytes } => {
+                let state = &mut *self.state();
+                state.compared += bytes;
+                if let (Some(bars), Some(plan)) = (&mut state.bars, &state.plan) {
+                    bars.compared(&plan.label(), bytes);
+                }
+                self.progress(state);
+            }
+            Event::Wanted { bytes, held, round } => self.state().wanted(bytes, held, round),
+            Event::Moved { bytes, path } => {
+                let state = &mut *self.state();
+                state.moved += bytes;
+                let is_new = state.current != path;
+                if is_new {
+                    path.clone_into(&mut state.current);
+                }
+                if let Some(bars) = &state.bars {
+                    bars.moved(bytes, is_new.then_some(path));
+                }
+                self.progress(state);
+            }
+            Event::AskedAgain { chunks } => {
+                let chunks = units::count(chunks, "chunk", "chunks");
+                self.screen.note(&format!("{chunks} came damaged or not at all, and are sent again"));
+            }
+            Event::File(report) => self.file(report),
+            Event::Retrying { error, wait } => self.retrying(error, wait),
+        }
+    }
+}
+
+impl Reporter {
+    fn retrying(&self, error: &str, wait: Duration) {
+        let error = escape::text(&crate::exit::plain_words(error));
+        if self.screen.voice().json {
+            self.screen.object(&json!({
+                "event": "retry",
+                "peer": self.view.peer,
+                "reason": error,
+                "wait_seconds": wait.as_secs_f64(),
+            }));
+        } else {
+            self.screen.note(&format!("{error}; trying again in {}", units::time(wait)));
+        }
+    }
+}
+
+impl State {
+    fn wanted(&mut self, bytes: u64, held: u64, round: u32) {
+        let Some(plan) = &mut self.plan else { return };
+        self.wanted = if round == 0 { self.moved } else { self.wanted } + bytes;
+        if !plan.is_wanted {
+            // On a later connection this is also what came in this run.
+            plan.extent.held = held;
+            plan.is_wanted = true;
+        }
+        if let Some(bars) = &mut self.bars {
+            bars.wanted(&plan.label(), bytes, held, round);
+        }
+    }
+}
+
+impl Plan {
+    fn label(&self) -> String {
+        escape::name(&self.name) + if self.is_more { " and more" } else { "" }
+    }
+}
+
+/// How the program ends when only this went wrong.
+const fn exit_of(report: &FileReport<'_>) -> Exit {
+    match (report.outcome, report.side) {
+        (Outcome::Differs { .. }, _) => Exit::Damaged,
+        (Outcome::Refused(_), Side::Receiver) | (Outcome::Changed | Outcome::Unreadable(_), Side::Sender) => {
+            Exit::LocalFile
+        }
+        (Outcome::Refused(_), Side::Sender) | (Outcome::Changed | Outcome::Unreadable(_), Side::Receiver) => {
+            Exit::Refused
+        }
+        (Outcome::Verified(_) | Outcome::AlreadyThere(_) | Outcome::Directory | Outcome::Kept, _) => {
+            Exit::Done
+        }
+    }
+}

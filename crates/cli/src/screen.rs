@@ -1,0 +1,118 @@
+//! The two streams that a person or a script reads.
+
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::{MultiProgress, ProgressDrawTarget};
+use serde_json::{Value, json};
+
+use crate::Program;
+use crate::exit::Exit;
+use crate::flags::Voice;
+
+/// Standard output and standard error, and the progress bars that must step aside for both.
+///
+/// Errors in writing are passed over: whoever closed the pipe does not want to read on, and the transfer goes on.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    program: Program,
+    voice: Voice,
+    bars: Option<MultiProgress>,
+    /// Held while lines are written that belong together.
+    turn: Mutex<()>,
+}
+
+impl Screen {
+    /// A screen without bars.
+    pub(crate) const fn new(program: Program, voice: Voice) -> Self {
+        Self { program, voice, bars: None, turn: Mutex::new(()) }
+    }
+
+    /// A screen that has bars where a person will see them: on a terminal, and not when told to be quiet.
+    pub(crate) fn with_bars(program: Program, voice: Voice) -> Self {
+        let wanted = !voice.quiet && !voice.json && io::IsTerminal::is_terminal(&io::stderr());
+        Self { bars: wanted.then(MultiProgress::new), ..Self::new(program, voice) }
+    }
+
+    pub(crate) const fn program(&self) -> Program {
+        self.program
+    }
+
+    pub(crate) const fn voice(&self) -> Voice {
+        self.voice
+    }
+
+    pub(crate) const fn bars(&self) -> Option<&MultiProgress> {
+        self.bars.as_ref()
+    }
+
+    /// Prints lines for a person, unless told to be quiet.
+    pub(crate) fn say(&self, lines: &str) {
+        if !self.voice.quiet && !self.voice.json {
+            self.print(&mut io::stdout(), &[lines, "\n"]);
+        }
+    }
+
+    /// Prints the line that others wait for, however quiet the program is.
+    pub(crate) fn announce(&self, line: &str, object: &Value) {
+        if self.voice.json {
+            self.object(object);
+        } else {
+            self.print(&mut io::stdout(), &[line, "\n"]);
+        }
+    }
+
+    /// Prints an object, if that is the form.
+    pub(crate) fn object(&self, object: &Value) {
+        if self.voice.json {
+            self.print(&mut io::stdout(), &[&object.to_string(), "\n"]);
+        }
+    }
+
+    /// Prints something worth knowing that is no error.
+    pub(crate) fn note(&self, text: &str) {
+        if self.voice.json {
+            self.object(&json!({ "event": "note", "text": text }));
+        } else if !self.voice.quiet {
+            self.print(&mut io::stderr(), &["note  ", text, "\n"]);
+        }
+    }
+
+    /// Prints what must be known before something is done, however quiet the program is.
+    pub(crate) fn warn(&self, text: &str) {
+        self.print(&mut io::stderr(), &["warning: ", text, "\n"]);
+    }
+
+    /// Prints what failed: one line, in every form. `peer` is the client that it is about, on a server.
+    pub(crate) fn error(&self, text: &str, exit: Exit, peer: Option<&str>) {
+        self.print(&mut io::stderr(), &[self.program.name, ": ", text, "\n"]);
+        // A wrong usage is followed by lines on the right one, which are for people.
+        let message = text.lines().next().unwrap_or_default();
+        let mut object = json!({ "event": "error", "message": message, "exit_code": exit.code() });
+        if let Some(peer) = peer {
+            object["peer"] = peer.into();
+        }
+        self.object(&object);
+    }
+
+    /// Takes the bars away for good.
+    pub(crate) fn clear(&self) {
+        if let Some(bars) = &self.bars {
+            let _ = bars.clear();
+            bars.set_draw_target(ProgressDrawTarget::hidden());
+        }
+    }
+
+    fn print(&self, stream: &mut dyn Write, parts: &[&str]) {
+        let bytes = parts.concat();
+        let mut write = || {
+            let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = stream.write_all(bytes.as_bytes());
+            let _ = stream.flush();
+        };
+        match &self.bars {
+            Some(bars) => bars.suspend(write),
+            None => write(),
+        }
+    }
+}

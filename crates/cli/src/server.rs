@@ -1,0 +1,298 @@
+//! A server: takes clients, one thread each, until it is told to stop.
+
+mod args;
+mod clients;
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use framing::Refusal;
+use link::{ConnectError, Link, LinkError, Listener};
+use serde_json::json;
+use session::{Service, SessionError, Side, Store, StoreOptions, refuse, serve};
+
+use crate::exit::{self, Exit, Problem};
+use crate::interrupt::Wake;
+use crate::report::View;
+use crate::reporter::Reporter;
+use crate::screen::Screen;
+use crate::{Bind, Program, address, escape, units};
+use args::ServerArgs;
+use clients::{Clients, Seat};
+
+/// How long clients that are sent away are waited for.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// How many clients are told at once that there is no room for them; more are just dropped.
+const MOST_REFUSED: usize = 16;
+
+/// Runs a server with the arguments of this process.
+#[must_use]
+pub fn main<T: Bind>(program: Program) -> ExitCode {
+    let args = match ServerArgs::<T>::read(program) {
+        Ok(args) => args,
+        Err(exit) => return exit.into(),
+    };
+    let screen = Arc::new(Screen::new(program, args.voice));
+    let exit = run(&args, &screen).unwrap_or_else(|error| {
+        let exit = Exit::of_error(&error);
+        screen.error(&exit::one_line(&error), exit, None);
+        exit
+    });
+    exit.into()
+}
+
+fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow::Result<Exit> {
+    let address = args.listen.context("no address to listen on")?;
+    check_reach(address, args.insecure)?;
+    let options = StoreOptions {
+        dir: args.dir.clone(),
+        prefix: args.prefix.clone().into(),
+        if_exists: args.if_exists.into(),
+        max_file_len: args.max_file_size,
+    };
+    let wake = Wake::on_signals().context("cannot listen for signals")?;
+    let service = Service {
+        store: Store::open(options)?,
+        software: screen.program().software(),
+        takes: !args.read_only,
+        gives: !args.write_only,
+    };
+    let mut listener = args.transport.bind(address).map_err(|error| cannot_listen(address, &error))?;
+    if args.insecure {
+        let doing = match (args.read_only, args.write_only) {
+            (true, _) => "read",
+            (_, true) => "write",
+            _ => "read and write",
+        };
+        let (at, dir) = (listener.local_addr(), escape::name(args.dir.as_os_str()));
+        screen.warn(&format!(
+            "--insecure: there is no key and nothing is encrypted; anyone who can reach {at} can {doing} files in {dir}"
+        ));
+    }
+    announce(screen, listener.local_addr(), &args.dir);
+    let house = Arc::new(House {
+        service,
+        screen: screen.clone(),
+        wake,
+        clients: Arc::default(),
+        refusing: AtomicUsize::new(0),
+        once: args.once,
+        outcome: OnceLock::new(),
+    });
+    house.take_clients(&mut *listener, args.max_clients.get())
+}
+
+/// Refuses to be reached from other machines unless that is wanted.
+fn check_reach(address: SocketAddr, insecure: bool) -> Result<(), Problem> {
+    if insecure || address::is_loopback(address.ip()) {
+        return Ok(());
+    }
+    let text = format!(
+        "refusing to listen on {address}: there is no key, so anyone who can reach that port could read and write files \
+         here; listen on 127.0.0.1:{port}, or add --insecure if everyone who can reach it may do that",
+        port = address.port()
+    );
+    Err(Problem::new(Exit::Usage, text))
+}
+
+fn cannot_listen(address: SocketAddr, error: &ConnectError) -> Problem {
+    let (exit, why, kind) = match error {
+        ConnectError::Socket(error) => (Exit::Failed, error.to_string(), Some(error.kind())),
+        ConnectError::Congestion { .. } => (Exit::Usage, error.to_string(), None),
+        _ => (Exit::Failed, error.to_string(), None),
+    };
+    let other = SocketAddr::new(address.ip(), 0);
+    let advice = match kind {
+        Some(ErrorKind::AddrInUse) => {
+            format!("; another server may be running there, or choose another port with --listen {other}")
+        }
+        Some(ErrorKind::AddrNotAvailable) => "; this machine does not have that address".to_owned(),
+        Some(ErrorKind::PermissionDenied) => {
+            format!("; choose a port above 1023, or a free one with --listen {other}")
+        }
+        _ => String::new(),
+    };
+    Problem::new(exit, format!("cannot listen on {address}: {}{advice}", exit::plain_words(&why)))
+}
+
+/// Says that clients may come. Others wait for this line.
+fn announce(screen: &Screen, address: SocketAddr, dir: &Path) {
+    let Program { name, version } = screen.program();
+    let line = format!("ready  {name} {version} on {address}, directory {}", escape::name(dir.as_os_str()));
+    let mut object = crate::json::event("ready");
+    object.insert("program".to_owned(), name.into());
+    object.insert("version".to_owned(), version.into());
+    object.insert("address".to_owned(), address.to_string().into());
+    crate::json::put_name(&mut object, "dir", dir.as_os_str());
+    screen.announce(&line, &object.into());
+}
+
+/// What all clients share.
+struct House {
+    service: Service,
+    screen: Arc<Screen>,
+    wake: Wake,
+    clients: Arc<Clients>,
+    refusing: AtomicUsize,
+    once: bool,
+    /// How the one transfer of `--once` ended.
+    outcome: OnceLock<Exit>,
+}
+
+impl House {
+    /// The loop of a server.
+    fn take_clients(self: &Arc<Self>, listener: &mut dyn Listener, most: usize) -> anyhow::Result<Exit> {
+        use std::os::fd::AsFd as _;
+
+        let accepted = loop {
+            match listener.accept(self.wake.as_fd()) {
+                Ok(Some(link)) => self.take(link, most),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        let have_left = self.clients.stop(STOP_LIMIT);
+        accepted.context("cannot take clients any more")?;
+        if !have_left {
+            self.screen.note("some clients did not leave in time");
+        }
+        self.screen.say("stopped");
+        self.screen.object(&json!({ "event": "stopped" }));
+        Ok(self.outcome.get().copied().unwrap_or(Exit::Done))
+    }
+
+    fn take(self: &Arc<Self>, link: Box<dyn Link>, most: usize) {
+        let peer = link.peer();
+        let closer = match link.closer() {
+            Ok(closer) => closer,
+            Err(error) => return self.complain(peer, &error.to_string(), Exit::Failed),
+        };
+        let started = match self.clients.enter(closer, most) {
+            Some(seat) => {
+                let house = self.clone();
+                thread::Builder::new().name(peer.to_string()).spawn(move || house.attend(link, seat))
+            }
+            None if self.refusing.fetch_add(1, Ordering::Relaxed) < MOST_REFUSED => {
+                let house = self.clone();
+                thread::Builder::new().name(peer.to_string()).spawn(move || house.send_away(link, most))
+            }
+            None => {
+                self.refusing.fetch_sub(1, Ordering::Relaxed);
+                return self.complain(peer, "dropped, there is no room", Exit::Refused);
+            }
+        };
+        if let Err(error) = started {
+            self.complain(peer, &format!("cannot start a thread: {error}"), Exit::Failed);
+        }
+    }
+
+    /// Serves one client to its end.
+    fn attend(self: &Arc<Self>, mut link: Box<dyn Link>, mut seat: Seat) {
+        let peer = link.peer();
+        let house = self.clone();
+        seat.on_panic(move || {
+            house.complain(peer, "this program has a fault, please report it", Exit::Failed);
+        });
+        let view = View { is_server: true, peer: peer.to_string(), dir: ".".into() };
+        let reporter = Reporter::new(self.screen.clone(), view);
+        match serve(&mut *link, &self.service, &reporter) {
+            Ok(None) => {}
+            Ok(Some(summary)) => {
+                let exit = reporter.finish(&summary);
+                if self.once && self.outcome.set(exit).is_ok() {
+                    self.wake.wake();
+                }
+            }
+            Err(error) => self.tell_of_end(peer, &reporter, &error),
+        }
+    }
+
+    /// Tells a client that there is no room for it.
+    fn send_away(&self, mut link: Box<dyn Link>, most: usize) {
+        let (text, refusal) = if self.clients.is_stopping() {
+            ("the server is being stopped".to_owned(), Refusal::Stopping)
+        } else {
+            (
+                format!("the server serves {} already", units::count(most as u64, "client", "clients")),
+                Refusal::Busy,
+            )
+        };
+        refuse(&mut *link, &self.service.software, refusal, &text);
+        self.complain(link.peer(), &format!("sent away: {text}"), Exit::Refused);
+        self.refusing.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn tell_of_end(&self, peer: SocketAddr, reporter: &Reporter, error: &SessionError) {
+        let planned = reporter.planned();
+        let is_gone = matches!(error, SessionError::Link(LinkError::Closed | LinkError::Broken(_)));
+        if planned.is_none() && is_gone && (self.clients.is_stopping() || !self.screen.voice().verbose) {
+            // It came and went, or was sent away before it asked for anything.
+            return;
+        }
+        let why = if is_gone && self.clients.is_stopping() {
+            "this server is being stopped".to_owned()
+        } else {
+            exit::plain_words(&error.to_string())
+        };
+        let text = match &planned {
+            Some((Side::Receiver, name)) if error.is_passing() => {
+                format!(
+                    "receiving {name} broke off: {why}; what arrived is kept for when the client comes again"
+                )
+            }
+            Some((Side::Receiver, name)) => format!("receiving {name} broke off: {why}"),
+            Some((Side::Sender, name)) => format!("sending {name} broke off: {why}"),
+            None => why,
+        };
+        self.complain(peer, &text, Exit::of_session(error));
+    }
+
+    /// One line for what went wrong with one client.
+    fn complain(&self, peer: SocketAddr, text: &str, exit: Exit) {
+        let text = format!("{peer}: {}", escape::text(text));
+        self.screen.error(&text, exit, Some(&peer.to_string()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn reach_needs_a_word() {
+        let check = |address: &str, insecure| check_reach(address.parse().unwrap(), insecure);
+        for near in ["127.0.0.1:1", "[::1]:1"] {
+            assert_eq!(check(near, false), Ok(()));
+        }
+        for far in ["0.0.0.0:9", "192.168.1.7:9", "[::]:9"] {
+            let problem = check(far, false).unwrap_err();
+            assert_eq!(problem.exit, Exit::Usage);
+            assert!(problem.to_string().contains("listen on 127.0.0.1:9, or add --insecure"), "{problem}");
+            assert_eq!(check(far, true), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_is_explained() {
+        let address = "127.0.0.1:8120".parse().unwrap();
+        // EADDRINUSE of Linux.
+        let problem = cannot_listen(address, &ConnectError::Socket(io::Error::from_raw_os_error(98)));
+        assert_eq!(
+            problem.to_string(),
+            "cannot listen on 127.0.0.1:8120: address already in use; another server may be running there, or choose \
+             another port with --listen 127.0.0.1:0"
+        );
+        assert_eq!(problem.exit, Exit::Failed);
+        let wrong = ConnectError::Congestion { name: "x".to_owned(), available: None };
+        assert_eq!(cannot_listen(address, &wrong).exit, Exit::Usage);
+    }
+}

@@ -1,0 +1,155 @@
+//! The command line of a server.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser};
+
+use crate::exit::{EXIT_CODES, Exit};
+use crate::flags::{self, IfExistsName, Voice};
+use crate::{Bind, Program, address, units};
+
+const EXAMPLES: &str = "\
+Examples:
+  SERVER                                  serve this directory to this machine
+  SERVER --dir in --once                  take one transfer into in, then end
+  SERVER --listen 0.0.0.0:8120 --insecure serve everyone who can reach it
+  SERVER --read-only --dir /srv/media     give files and take none";
+
+const LONG_AFTER: &str = "\
+Received files get a prefix, and their names only when they are complete and
+verified. What is not complete yet lies beside as a hidden .part, and goes on
+when the client comes again. Ctrl-C, SIGTERM and SIGHUP stop the server;
+transfers in flight keep their .part.";
+
+/// What a server was asked to do.
+#[derive(Debug, Parser)]
+#[command(
+    about = "Takes files from clients into a directory, and gives files out of it, each proved with a checksum",
+    args_override_self = true
+)]
+pub(super) struct ServerArgs<T: Args> {
+    /// The directory that files are taken into and given out of
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(super) dir: PathBuf,
+    /// What the names of received files begin with
+    #[arg(long, value_name = "P", default_value = "received-", value_parser = flags::parse_prefix)]
+    pub(super) prefix: String,
+    /// What to do when a file of that name exists that is not the same; the same one is never received twice
+    #[arg(long, value_name = "WHAT", default_value = "rename")]
+    pub(super) if_exists: IfExistsName,
+    /// End after the first transfer that came to its end, with its exit code
+    #[arg(long)]
+    pub(super) once: bool,
+    /// Give files and take none
+    #[arg(long, conflicts_with = "write_only")]
+    pub(super) read_only: bool,
+    /// Take files and give none
+    #[arg(long)]
+    pub(super) write_only: bool,
+    /// The largest file to take: 4096, 100k, 1.5GB, 4GiB [default: what fits on the disk]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    pub(super) max_file_size: Option<u64>,
+    /// Serve so many clients at once; more are told to try again later
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub(super) max_clients: NonZeroUsize,
+    /// The address and port to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address::parse_listen, help_heading = "Network")]
+    pub(super) listen: Option<SocketAddr>,
+    /// Allow to listen on other addresses than loopback although there is no key
+    #[arg(long, help_heading = "Network")]
+    pub(super) insecure: bool,
+    #[command(flatten)]
+    pub(super) transport: T,
+    #[command(flatten)]
+    pub(super) voice: Voice,
+}
+
+impl<T: Bind> ServerArgs<T> {
+    /// Reads the arguments of this process.
+    pub(super) fn read(program: Program) -> Result<Self, Exit> {
+        flags::parse(program, command::<T>(program))
+    }
+}
+
+fn command<T: Bind>(program: Program) -> clap::Command {
+    let examples = flags::help(program, EXAMPLES);
+    ServerArgs::<T>::command()
+        .mut_arg("listen", |listen| listen.default_value(T::LISTEN))
+        .after_help(format!("{examples}\n\n--help says more."))
+        .after_long_help(format!("{examples}\n\n{LONG_AFTER}\n\n{EXIT_CODES}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::FromArgMatches;
+
+    use super::*;
+    use crate::TcpFlags;
+
+    const PROGRAM: Program = Program { name: "tcp-server", version: "1" };
+
+    fn parse(words: &str) -> Result<ServerArgs<TcpFlags>, clap::Error> {
+        let words = ["tcp-server"].into_iter().chain(words.split_whitespace());
+        ServerArgs::from_arg_matches(&command::<TcpFlags>(PROGRAM).try_get_matches_from(words)?)
+    }
+
+    #[test]
+    fn the_command_is_sound() {
+        command::<TcpFlags>(PROGRAM).debug_assert();
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_design() {
+        let args = parse("").unwrap();
+        assert_eq!(args.listen, Some(([127, 0, 0, 1], 8120).into()));
+        assert_eq!((args.dir, args.prefix.as_str()), (".".into(), "received-"));
+        assert_eq!((args.if_exists, args.max_clients.get()), (IfExistsName::Rename, 100));
+        assert!(!args.once && !args.read_only && !args.write_only && !args.insecure);
+        assert_eq!(args.max_file_size, None);
+    }
+
+    #[test]
+    fn flags_are_read() {
+        let args = parse(
+            "--listen [::1]:0 --dir in --prefix= --if-exists update --once --write-only --max-file-size 4GiB \
+             --max-clients 3 --congestion bbr --insecure --json -q",
+        );
+        let args = args.unwrap();
+        assert_eq!(args.listen.map(|listen| listen.to_string()).as_deref(), Some("[::1]:0"));
+        assert_eq!(
+            (args.prefix.as_str(), args.max_file_size, args.max_clients.get()),
+            ("", Some(4 << 30), 3)
+        );
+        assert_eq!(args.if_exists, IfExistsName::Update);
+        assert!(args.once && args.write_only && args.insecure && args.voice.json && args.voice.quiet);
+    }
+
+    #[test]
+    fn the_last_word_counts() {
+        let args = parse("--once --once --dir a --dir b -q --quiet").unwrap();
+        assert!(args.once && args.voice.quiet);
+        assert_eq!(args.dir, Path::new("b"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for words in [
+            "in",
+            "--read-only --write-only",
+            "--max-clients 0",
+            "--max-file-size 1x",
+            "--listen 8120",
+            "--max-file-size 99999999TiB",
+            "--if-exists ask",
+            "--prefix a/b",
+            "--key-file k",
+            "--raw",
+        ] {
+            assert!(parse(words).is_err(), "{words}");
+        }
+    }
+}
