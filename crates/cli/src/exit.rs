@@ -81,6 +81,7 @@ impl Exit {
             SessionError::Source(_) | SessionError::Store(_) | SessionError::Declined { .. } => {
                 Self::LocalFile
             }
+            SessionError::TooManyNames => Self::Usage,
             SessionError::Link(_) | SessionError::Manifest(_) | SessionError::Thread(_) => Self::Failed,
         }
     }

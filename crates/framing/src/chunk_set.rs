@@ -6,6 +6,9 @@ use std::ops::Range;
 
 use crate::record::Page;
 
+/// The most ranges of a set that a peer tells.
+pub const MAX_RANGES: usize = 1 << 20;
+
 /// A set of chunk numbers: which are wanted, held, lost or bad.
 ///
 /// Kept as ranges that neither touch nor overlap, so its memory goes with the number of gaps, not of chunks.

@@ -15,7 +15,7 @@ mod message;
 mod record;
 mod wire;
 
-pub use chunk_set::ChunkSet;
+pub use chunk_set::{ChunkSet, MAX_RANGES};
 pub use digest::{Checksum, Digest, Hasher, crc32c};
 pub use manifest::{
     Entry, EntryKind, MAX_ENTRIES, MAX_FILE_LEN, MAX_NAMES_LEN, MAX_PATH_LEN, Manifest, ManifestError,

@@ -217,6 +217,9 @@ pub struct DecisionRun {
 impl Record<'_> for DecisionRun {
     fn read(reader: &mut Reader<'_>) -> Result<Self, WireError> {
         let count = reader.u32()?;
+        if count == 0 {
+            return Err(WireError::Invalid { field: "number of entries", value: 0 });
+        }
         let decision = match reader.u8()? {
             1 => Decision::Take,
             2 => Decision::Verify,

@@ -29,6 +29,9 @@ pub enum SessionError {
     /// Too much for one transfer.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// Names that don't fit into one request.
+    #[error("the names are too long for one request; ask for a directory, or for fewer files at a time")]
+    TooManyNames,
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),

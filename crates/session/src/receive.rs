@@ -11,14 +11,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Instant;
 
 use framing::{
-    Checksum, ChunkSet, EntryKind, Feature, Get, Manifest, Message, Name, Offer, PageBuilder, Part, Refusal,
+    Checksum, ChunkSet, EntryKind, Feature, Get, MAX_PATH_LEN, MAX_RANGES, Manifest, Message, Name, Offer,
+    PageBuilder, Part, Refusal,
 };
 use link::{ChunkRun, ChunkSink, IDLE_LIMIT, Link, LinkError, Talk};
 
 use crate::events::{Event, Side, Summary};
 use crate::hello::{greet, meet, out_of_place};
 use crate::intake::Intake;
-use crate::send::{MAX_RANGES, SetOf, bytes_of, misbehaved, send_set};
+use crate::send::{SetOf, bytes_of, misbehaved, send_set};
 use crate::store::{Store, StoreError};
 use crate::{Caller, GetJob, SessionError};
 use state::Active;
@@ -46,8 +47,8 @@ pub fn get(
     greet(link, caller.software, &[Feature::Blake3])?;
     let mut names = PageBuilder::default();
     for name in &job.names {
-        if names.is_full() {
-            return Err(misbehaved("too many names for one request").into());
+        if name.len() > MAX_PATH_LEN || names.is_full() {
+            return Err(SessionError::TooManyNames);
         }
         names.push(&Name(name.as_bytes()));
     }

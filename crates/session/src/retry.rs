@@ -1,6 +1,5 @@
 //! Going on over a new connection when one is lost.
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,10 +13,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Runs `run` over a connection from `connect`, and again over a new one while links are lost and less than `window` has
-/// passed since the last byte of a file moved.
+/// Runs `run` over a connection from `connect`, and again over a new one while links are lost.
 ///
-/// The first connection is tried once: a server that isn't there is an error at once.
+/// Gives up when it has been without a connection for `window` in all since the last byte of a file moved. The first
+/// connection is tried once: a server that isn't there is an error at once.
 pub fn with_retry(
     window: Duration,
     observer: &dyn Observer,
@@ -26,7 +25,7 @@ pub fn with_retry(
 ) -> Result<Summary, SessionError> {
     let watch = Watch { observer, moved: AtomicU64::new(0) };
     let began = Instant::now();
-    let last_moved = Cell::new(Instant::now());
+    let mut without = Duration::ZERO;
     let mut pause = FIRST_PAUSE;
     let mut attempt = run(connect()?.as_mut(), &watch);
     loop {
@@ -35,16 +34,19 @@ pub fn with_retry(
             Err(error) => error,
         };
         if watch.moved.swap(0, Ordering::Relaxed) > 0 {
-            last_moved.set(Instant::now());
+            without = Duration::ZERO;
             pause = FIRST_PAUSE;
         }
-        if !error.is_passing() || last_moved.get().elapsed() + pause > window {
+        if !error.is_passing() || without + pause > window {
             return Err(error);
         }
         observer.event(&Event::Retrying { error: &error.to_string(), wait: pause });
+        let lost = Instant::now();
         std::thread::sleep(pause);
+        let connected = connect();
+        without += lost.elapsed();
         pause = (pause * 2).min(LONGEST_PAUSE);
-        attempt = match connect() {
+        attempt = match connected {
             Ok(mut link) => run(link.as_mut(), &watch),
             Err(error) => Err(error.into()),
         };

@@ -11,8 +11,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use framing::{
-    CHUNK_LEN, Checksum, ChunkSet, Decision, Digest, EntryKind, Feature, MAX_SUMS, Manifest, Message, Offer,
-    Page, PageBuilder, Part, Sent, SentOutcome, Stored, Sums, Verdict, crc32c,
+    CHUNK_LEN, Checksum, ChunkSet, Decision, Digest, EntryKind, Feature, MAX_RANGES, MAX_SUMS, Manifest,
+    Message, Offer, Page, PageBuilder, Part, Sent, SentOutcome, Stored, Sums, Verdict, crc32c,
 };
 use link::{ChunkRun, ChunkSource, Filled, IDLE_LIMIT, Link, LinkError, Talk};
 
@@ -26,8 +26,6 @@ use crate::{Caller, PutJob, SessionError};
 pub(crate) const WORKING_INTERVAL: Duration = Duration::from_secs(5);
 /// Files that the follower may have open at a time.
 const MAX_FOLLOWED: usize = 32;
-/// The most ranges of chunks that a receiver may ask for at once.
-pub(crate) const MAX_RANGES: usize = 1 << 20;
 /// How often a receiver may ask again.
 const MAX_ROUNDS: u32 = 1000;
 /// Chunks that are read at a time for their sums.
@@ -419,7 +417,9 @@ impl<'a> Sending<'a> {
     fn tell(&mut self, send: &mut dyn FnMut(&Message<'_>) -> Result<(), LinkError>) -> Result<(), LinkError> {
         let mut page = PageBuilder::default();
         for (file, ending) in std::mem::take(&mut self.untold) {
-            if self.told.contains_key(&file) || self.is_judged(file) {
+            // A digest is told once; that a file has changed, or can't be read any more, may come after it.
+            let told_before = self.told.contains_key(&file);
+            if self.is_judged(file) || told_before && matches!(ending, Ending::Digest(_)) {
                 continue;
             }
             let outcome = match &ending {
@@ -432,7 +432,7 @@ impl<'a> Sending<'a> {
                 send(&Message::Sent(page.page()))?;
                 page.clear();
             }
-            self.outstanding = self.outstanding.saturating_sub(1);
+            self.outstanding -= u32::from(!told_before).min(self.outstanding);
             self.told.insert(file, ending);
         }
         if page.is_empty() { Ok(()) } else { send(&Message::Sent(page.page())) }

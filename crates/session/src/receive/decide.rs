@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use framing::{CHUNK_LEN, ChunkSet, Decision, DecisionRun, Message, PageBuilder, Part, Verdict};
+use framing::{CHUNK_LEN, ChunkSet, Decision, DecisionRun, MAX_RANGES, Message, PageBuilder, Part, Verdict};
 use link::{IDLE_LIMIT, Link, LinkError};
 
 use super::Receiving;
@@ -13,7 +13,7 @@ use crate::SessionError;
 use crate::compare::{Compared, Comparison};
 use crate::events::Event;
 use crate::hello::out_of_place;
-use crate::send::{MAX_RANGES, SetOf, misbehaved, send_set};
+use crate::send::{SetOf, misbehaved, send_set};
 use crate::store::{IfExists, PartFile, Plan, StoreError, Target};
 
 /// Partial files that may be open at a time before their chunks come.

@@ -65,7 +65,7 @@ impl Receiving<'_> {
                 Err(misbehaved("it sent the digest of no file"))
             };
         };
-        if active.there.is_some() {
+        if active.there.is_some() && matches!(sent.outcome, SentOutcome::Digest(_)) {
             return Err(misbehaved("it sent a file's digest twice"));
         }
         match sent.outcome {

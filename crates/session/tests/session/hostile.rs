@@ -1,19 +1,16 @@
 //! Peers that break the rules: each costs only its own connection, and hears why.
-#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
-
-mod pair;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 
+use crate::pair::{Diary, Pair};
 use framing::frame::{self, Frame, HEADER_LEN, Kind};
 use framing::{
     Checksum, DecisionRun, Digest, Entry, EntryKind, Hasher, Hello, Message, Offer, PageBuilder, Part, Sent,
     SentOutcome,
 };
 use link::{Listener, TcpEndpoint, TcpOptions};
-use pair::{Diary, Pair};
 use session::{Service, SessionError, Summary};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;

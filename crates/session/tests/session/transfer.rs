@@ -1,13 +1,10 @@
 //! Whole transfers over a real loopback connection.
-#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
-
-mod pair;
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
+use crate::pair::{Pair, noise, write};
 use framing::{CHUNK_LEN, Checksum};
-use pair::{Pair, noise, write};
 use session::{IfExists, SessionError, SourceError};
 
 #[test]

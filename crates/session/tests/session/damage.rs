@@ -1,7 +1,4 @@
 //! A line that damages what crosses it, in a way that TCP's own checksum does not notice.
-#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
-
-mod pair;
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -9,10 +6,10 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::pair::{Diary, Pair, noise, write};
 use framing::frame::{Frame, HEADER_LEN, Kind};
 use framing::{CHUNK_LEN, Checksum};
 use link::{TcpLink, TcpOptions};
-use pair::{Diary, Pair, noise, write};
 use session::{Caller, PutJob, Service, Sources, Summary};
 
 /// What to do to a frame on its way.
