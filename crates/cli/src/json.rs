@@ -8,7 +8,7 @@
 //! | `ready` | a server takes clients | `program`, `version`, `address`, `dir` |
 //! | `start` | it is known what is to be transferred | `program`, `version`, `side` (`sender` or `receiver`), `peer`, `software` (the other program), `name`, `files`, `directories`, `bytes` |
 //! | `progress` | at most twice a second | `peer`, `bytes` (crossed the link so far), `wanted` (are to cross it), `held` (were there already), `compared` (of those that were there, compared so far), `path` (the current file), `seconds`, `bytes_per_second` |
-//! | `file` | it is known what has become of a file or directory | `peer`, `side`, `path` (the sender's name for it), `name` (the receiver's), `bytes`, `moved` (of it crossed the link), `seconds`, `outcome`, `reason`, `checksum`, `here`, `there`, `same` |
+//! | `file` | it is known what has become of a file or directory | `peer`, `side`, `path` (the sender's name for it), `name` (the receiver's), `bytes`, `moved` (of it crossed the link), `held` (of it the receiver had already), `seconds`, `outcome`, `reason`, `checksum`, `here`, `there`, `same` |
 //! | `retry` | the link was lost | `peer`, `reason`, `wait_seconds` |
 //! | `note` | something worth knowing | `text`, `path` |
 //! | `done` | a transfer came to its end | `peer`, `side`, `name`, `complete`, `verified`, `already_there`, `directories`, `kept`, `differs`, `changed`, `unreadable`, `refused`, `skipped`, `bytes`, `moved`, `seconds`, `bytes_per_second`, `exit_code` |
@@ -66,6 +66,7 @@ pub(crate) fn file(report: &FileReport<'_>, peer: &str) -> Value {
     put_name(&mut object, "name", report.name);
     object.insert("bytes".to_owned(), report.len.into());
     object.insert("moved".to_owned(), report.moved.into());
+    object.insert("held".to_owned(), report.held.into());
     object.insert("seconds".to_owned(), report.elapsed.as_secs_f64().into());
     let word = match report.outcome {
         Outcome::Verified(digest) => {
@@ -150,6 +151,7 @@ mod tests {
             name: OsStr::new("received-café.mp3"),
             len: 5,
             moved: 4,
+            held: 0,
             elapsed: Duration::from_millis(500),
             outcome,
         }
@@ -162,7 +164,7 @@ mod tests {
         let expected = json!({
             "event": "file", "peer": "nas:8120", "side": "sender",
             "path": "caf\u{fffd}.mp3", "path_hex": "636166e92e6d7033", "name": "received-café.mp3",
-            "bytes": 5, "moved": 4, "seconds": 0.5, "outcome": "differs", "checksum": "md5",
+            "bytes": 5, "moved": 4, "held": 0, "seconds": 0.5, "outcome": "differs", "checksum": "md5",
             "here": "d41d8cd98f00b204e9800998ecf8427e", "there": "0cc175b9c0f1b6a831c399e269772661",
             "same": false,
         });

@@ -75,10 +75,10 @@ impl View {
     }
 
     /// The lines for a file or directory of which there is something good to say, or whose digests differ.
-    pub(crate) fn file(&self, report: &FileReport<'_>, extent: Extent) -> Option<String> {
+    pub(crate) fn file(&self, report: &FileReport<'_>) -> Option<String> {
         match report.outcome {
-            Outcome::Verified(digest) => Some(self.moved(report, extent, digest, digest)),
-            Outcome::Differs { here, there } => Some(self.moved(report, extent, here, there)),
+            Outcome::Verified(digest) => Some(self.moved(report, digest, digest)),
+            Outcome::Differs { here, there } => Some(self.moved(report, here, there)),
             Outcome::AlreadyThere(digest) => {
                 let (place, tail) = match (report.side, self.is_server) {
                     (Side::Sender, _) => {
@@ -111,8 +111,8 @@ impl View {
         }
     }
 
-    fn moved(&self, report: &FileReport<'_>, extent: Extent, here: Digest, there: Digest) -> String {
-        let held = report.len.saturating_sub(report.moved).min(extent.held);
+    fn moved(&self, report: &FileReport<'_>, here: Digest, there: Digest) -> String {
+        let held = report.held;
         let parts = [
             Some(self.own_name(report)),
             Some(format!("{} in {}", units::size(report.len), units::time(report.elapsed))),

@@ -185,7 +185,7 @@ impl Reporter {
             Outcome::Differs { .. } => true,
             _ => extent.files <= FEW,
         };
-        if is_shown && let Some(lines) = self.view.file(report, extent) {
+        if is_shown && let Some(lines) = self.view.file(report) {
             self.screen.say(&lines);
         }
         if self.screen.voice().json {

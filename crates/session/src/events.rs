@@ -60,7 +60,7 @@ pub enum Event<'a> {
     Wanted {
         /// Bytes that are to cross it now.
         bytes: u64,
-        /// Bytes that need not, because the receiver has them (verified chunk by chunk).
+        /// Bytes that need not, because the receiver has them (verified chunk by chunk). Holes don't count.
         held: u64,
         /// 0 at first; higher when something is asked for again.
         round: u32,
@@ -101,6 +101,8 @@ pub struct FileReport<'a> {
     pub len: u64,
     /// Bytes of it that crossed the link for this.
     pub moved: u64,
+    /// Bytes of it that the receiver had already, of an earlier attempt or an older version; holes don't count.
+    pub held: u64,
     /// Time since its transfer began.
     pub elapsed: Duration,
     /// What has become of it.

@@ -210,9 +210,8 @@ impl<'a> Receiving<'a> {
         let mut wanted = self.decide_all(link)?;
         let bytes = bytes_of(&self.manifest, &wanted);
         self.store.check_room(bytes)?;
-        let taken: u64 =
-            self.active.keys().filter_map(|file| self.manifest.get(*file)).map(|entry| entry.len()).sum();
-        self.caller.observer.event(&Event::Wanted { bytes, held: taken.saturating_sub(bytes), round: 0 });
+        let held = self.active.values().map(|active| active.held_bytes).sum();
+        self.caller.observer.event(&Event::Wanted { bytes, held, round: 0 });
         for round in 1..=MAX_ROUNDS {
             send_set(link, &wanted, SetOf::Want)?;
             link.send(&Message::End(Part::Want))?;

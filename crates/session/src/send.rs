@@ -88,6 +88,10 @@ struct Sending<'a> {
     /// The item of each entry.
     items: Vec<u32>,
     decisions: Vec<Decision>,
+    /// Chunks that are zero and never sent.
+    holes: ChunkSet,
+    /// Bytes of each file that the receiver has already, where it has some.
+    held: BTreeMap<u32, u64>,
     /// Entries that the receiver has given its verdict on.
     judged: Vec<bool>,
     hashing: Hashing,
@@ -169,6 +173,8 @@ impl<'a> Sending<'a> {
             manifest,
             items,
             decisions: Vec::new(),
+            holes,
+            held: BTreeMap::new(),
             judged: vec![false; entries],
             hashing,
             hashed,
@@ -289,17 +295,8 @@ impl<'a> Sending<'a> {
         self.check_wanted(&wanted)?;
         let bytes = bytes_of(&self.manifest, &wanted);
         if self.round == 0 {
-            let needed = |decision: &&Decision| matches!(decision, Decision::Take | Decision::Verify);
-            let files = self.manifest.iter().zip(&self.decisions);
-            let files =
-                files.filter(|((_, entry), decision)| entry.kind != EntryKind::Directory && needed(decision));
-            let (mut count, mut taken) = (0, 0);
-            for ((_, entry), _) in files {
-                count += 1;
-                taken += entry.len();
-            }
-            self.outstanding = count;
-            self.caller.observer.event(&Event::Wanted { bytes, held: taken.saturating_sub(bytes), round: 0 });
+            let held = self.count_files(&wanted);
+            self.caller.observer.event(&Event::Wanted { bytes, held, round: 0 });
         } else {
             self.caller.observer.event(&Event::AskedAgain { chunks: wanted.len() });
             self.caller.observer.event(&Event::Wanted { bytes, held: 0, round: self.round });
@@ -325,6 +322,25 @@ impl<'a> Sending<'a> {
         self.round += 1;
         link.send(&Message::End(Part::Chunks))?;
         Ok(())
+    }
+
+    /// Counts the files whose outcome is to be told, and the bytes of them that the receiver has already.
+    fn count_files(&mut self, wanted: &ChunkSet) -> u64 {
+        let mut all_held = 0;
+        for (index, entry) in self.manifest.iter() {
+            let held = match self.decisions.get(index as usize) {
+                _ if entry.kind == EntryKind::Directory => continue,
+                Some(Decision::Take) => held_of(&self.manifest, index, wanted, &self.holes),
+                Some(Decision::Verify) => entry.len(),
+                _ => continue,
+            };
+            self.outstanding += 1;
+            if held > 0 {
+                self.held.insert(index, held);
+                all_held += held;
+            }
+        }
+        all_held
     }
 
     /// The receiver may only want chunks of files that it takes, or finds different after all.
@@ -486,6 +502,7 @@ impl<'a> Sending<'a> {
             name: OsStr::from_bytes(stored.name),
             len: entry.len(),
             moved: self.moved.remove(&stored.index).unwrap_or_default(),
+            held: self.held.remove(&stored.index).unwrap_or_default(),
             elapsed: self.began.elapsed(),
             outcome,
         };
@@ -614,6 +631,15 @@ pub(crate) fn send_set(link: &mut dyn Link, set: &ChunkSet, of: SetOf) -> Result
         }
     }
     Ok(())
+}
+
+/// Bytes of a file that are neither wanted nor holes.
+pub(crate) fn held_of(manifest: &Manifest, file: u32, wanted: &ChunkSet, holes: &ChunkSet) -> u64 {
+    let chunks = manifest.chunks_of(file);
+    let len = manifest.get(file).map_or(0, |entry| entry.len());
+    let missing =
+        bytes_of(manifest, &wanted.within(chunks.clone())) + bytes_of(manifest, &holes.within(chunks));
+    len.saturating_sub(missing)
 }
 
 /// Bytes of these chunks.

@@ -23,13 +23,14 @@ fn report(side: Side, outcome: Outcome<'_>) -> FileReport<'_> {
         name: OsStr::new("received-chamber.mp4"),
         len: 3_100_000,
         moved: 3_100_000,
+        held: 0,
         elapsed: Duration::from_millis(20),
         outcome,
     }
 }
 
 fn said(view: &View, report: &FileReport<'_>) -> String {
-    view.file(report, Extent { files: 1, ..Extent::default() }).unwrap()
+    view.file(report).unwrap()
 }
 
 #[test]
@@ -85,15 +86,16 @@ fn what_differs_is_loud() {
 
 #[test]
 fn what_was_there_is_said() {
-    let resumed = FileReport { moved: 1_100_000, ..report(Side::Sender, Outcome::Verified(digest())) };
-    let extent = Extent { held: 2_000_000, ..Extent::default() };
-    let said_so = client().file(&resumed, extent).unwrap();
+    let resumed =
+        FileReport { moved: 1_100_000, held: 2_000_000, ..report(Side::Sender, Outcome::Verified(digest())) };
+    let said_so = client().file(&resumed).unwrap();
     assert!(
         said_so.starts_with("sent  chamber.mp4   3.1 MB in 0.02 s   55 MB/s   (2.0 MB were there already)\n"),
         "{said_so}"
     );
     // A hole in a sparse file does not cross the link either.
-    assert!(!said(&client(), &resumed).contains("already"));
+    let sparse = FileReport { moved: 1_100_000, held: 0, ..resumed };
+    assert!(!said(&client(), &sparse).contains("already"));
 
     let there = FileReport { moved: 0, ..report(Side::Sender, Outcome::AlreadyThere(digest())) };
     assert_eq!(

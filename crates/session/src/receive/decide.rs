@@ -13,7 +13,7 @@ use crate::SessionError;
 use crate::compare::{Compared, Comparison};
 use crate::events::Event;
 use crate::hello::out_of_place;
-use crate::send::{SetOf, misbehaved, send_set};
+use crate::send::{SetOf, held_of, misbehaved, send_set};
 use crate::store::{IfExists, PartFile, Plan, StoreError, Target};
 
 /// Partial files that may be open at a time before their chunks come.
@@ -39,6 +39,9 @@ impl Receiving<'_> {
         send_decisions(link, &decisions)?;
         let mut wanted = ChunkSet::new();
         self.active.values().for_each(|active| wanted.extend(active.wanted().ranges()));
+        for (file, active) in &mut self.active {
+            active.held_bytes = held_of(&self.manifest, *file, &wanted, &self.holes);
+        }
         Ok(wanted)
     }
 

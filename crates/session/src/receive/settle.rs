@@ -237,7 +237,8 @@ impl Receiving<'_> {
             path: OsStr::from_bytes(entry.path),
             name,
             len: entry.len(),
-            moved: active.map_or(0, |active| active.moved),
+            moved: active.as_ref().map_or(0, |active| active.moved),
+            held: active.map_or(0, |active| active.held_bytes),
             elapsed: self.began.elapsed(),
             outcome,
         };

@@ -19,6 +19,8 @@ pub(super) struct Active {
     pub(super) part: Option<Arc<PartFile>>,
     /// Chunks, counted from the file's start, that need not come.
     pub(super) held: ChunkSet,
+    /// Bytes of it that were here at first, holes not counted.
+    pub(super) held_bytes: u64,
     /// What its content comes to on this side.
     pub(super) here: Option<Digest>,
     /// What the sender says that it comes to.
@@ -51,6 +53,7 @@ impl Active {
             phase: Phase::Filling { left, open: false },
             part: None,
             held: ChunkSet::new(),
+            held_bytes: 0,
             here: None,
             there: None,
             moved: 0,
