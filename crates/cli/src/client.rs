@@ -28,6 +28,7 @@ use args::{ClientArgs, GetArgs, Work};
 /// Runs a client with the arguments of this process.
 #[must_use]
 pub fn main<T: Connect>(program: Program) -> ExitCode {
+    Program::take_descriptors();
     let mut args = match ClientArgs::<T>::read(program) {
         Ok(args) => args,
         Err(exit) => return exit.into(),

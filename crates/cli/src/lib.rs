@@ -51,4 +51,13 @@ impl Program {
             None => self.name.replace("-server", "-client"),
         }
     }
+
+    /// Takes as many file descriptors as the system allows: a server's clients have several files open each.
+    fn take_descriptors() {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        // With fewer it works too, for fewer clients.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
 }

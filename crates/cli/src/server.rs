@@ -35,6 +35,7 @@ const MOST_REFUSED: usize = 16;
 /// Runs a server with the arguments of this process.
 #[must_use]
 pub fn main<T: Bind>(program: Program) -> ExitCode {
+    Program::take_descriptors();
     let args = match ServerArgs::<T>::read(program) {
         Ok(args) => args,
         Err(exit) => return exit.into(),

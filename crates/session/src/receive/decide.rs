@@ -14,7 +14,7 @@ use crate::compare::{Compared, Comparison};
 use crate::events::Event;
 use crate::hello::out_of_place;
 use crate::send::{SetOf, held_of, misbehaved, send_set};
-use crate::store::{IfExists, PartFile, Plan, StoreError, Target};
+use crate::store::{IfExists, PartFile, Plan, StoreError};
 
 /// Partial files that may be open at a time before their chunks come.
 const MAX_OPEN_PARTS: usize = 256;
@@ -62,10 +62,9 @@ impl Receiving<'_> {
                 decisions.push(Decision::Keep);
                 continue;
             }
-            decisions.push(match self.store.plan(&entry) {
-                Plan::Take { target, lookalikes } => {
+            decisions.push(match self.store.plan(&entry, open_parts < MAX_OPEN_PARTS) {
+                Plan::Take { target, part, lookalikes } => {
                     let (len, chunks) = (entry.len(), self.manifest.chunks_of(index));
-                    let part = if open_parts < MAX_OPEN_PARTS { self.find_part(&target, len) } else { None };
                     open_parts += usize::from(part.is_some());
                     self.active.insert(index, Active::new(target, chunks.clone()));
                     if part.is_some() || !lookalikes.is_empty() {
@@ -100,12 +99,6 @@ impl Receiving<'_> {
             }
         }
         Ok((decisions, comparisons))
-    }
-
-    fn find_part(&self, target: &Target, len: u64) -> Option<Arc<PartFile>> {
-        let dir = self.store.parent_of(&target.path, false).ok()?;
-        // One that can't be opened is left alone: then the file is written to a new one, or fails there.
-        PartFile::find(&dir, target.path.name(), target.part, len).ok().flatten().map(Arc::new)
     }
 
     /// Has the sender tell the sums of what may be here already, and compares.

@@ -3,12 +3,13 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use cap_std::fs::MetadataExt;
 use framing::{Entry, EntryKind};
 
 use super::name::numbered;
-use super::{IfExists, PartId, SafePath, Store};
+use super::{IfExists, PartFile, PartId, SafePath, Store};
 
 /// How many files with a number in their name are looked at to find the same content.
 const MAX_LOOKALIKES: u32 = 16;
@@ -29,6 +30,8 @@ pub enum Plan {
     Take {
         /// Where it goes.
         target: Target,
+        /// What came of it earlier, if that was looked for.
+        part: Option<Arc<PartFile>>,
         /// Files that are there and may hold some or all of its chunks.
         lookalikes: Vec<PathBuf>,
     },
@@ -41,9 +44,10 @@ pub enum Plan {
 }
 
 impl Store {
-    /// Decides about an entry, before anything is written.
+    /// Decides about an entry, before anything is written. `find_part` says whether to look for its partial file, and to
+    /// hold it open.
     #[must_use]
-    pub fn plan(&self, entry: &Entry<'_>) -> Plan {
+    pub fn plan(&self, entry: &Entry<'_>, find_part: bool) -> Plan {
         let path = SafePath::parse(entry.path).and_then(|path| path.with_prefix(&self.options.prefix));
         let path = match path {
             Ok(path) => path,
@@ -58,24 +62,33 @@ impl Store {
                 Some(max) if len > max => {
                     Plan::Refuse(format!("it has {len} bytes; at most {max} are allowed"))
                 }
-                _ => self.plan_file(entry, path),
+                _ => self.plan_file(entry, path, find_part),
             },
         }
     }
 
-    fn plan_file(&self, entry: &Entry<'_>, path: SafePath) -> Plan {
+    fn plan_file(&self, entry: &Entry<'_>, path: SafePath, find_part: bool) -> Plan {
         let target = Target { part: PartId::of(entry), path };
         let dir = match self.parent_of(&target.path, false) {
             Ok(dir) => dir,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Plan::Take { target, lookalikes: Vec::new() };
+                return Plan::Take { target, part: None, lookalikes: Vec::new() };
             }
             Err(error) => return Plan::Refuse(format!("its directory cannot be used: {error}")),
+        };
+        // First the partial file, then its final name: another session that has just completed it, for a client that was
+        // lost meanwhile, gives it that name before it lets go of it.
+        //
+        // One that can't be opened is left alone: then the file is written to a new one, or fails there.
+        let part = if find_part {
+            PartFile::find(&dir, target.path.name(), target.part, entry.len()).ok().flatten().map(Arc::new)
+        } else {
+            None
         };
         let there = match dir.symlink_metadata(target.path.name()) {
             Ok(there) => there,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Plan::Take { target, lookalikes: Vec::new() };
+                return Plan::Take { target, part, lookalikes: Vec::new() };
             }
             Err(error) => return Plan::Refuse(format!("its name cannot be used: {error}")),
         };
@@ -104,6 +117,6 @@ impl Store {
         if self.options.if_exists == IfExists::Fail && lookalikes.is_empty() {
             return Plan::Refuse("a file of its name is there already".to_owned());
         }
-        Plan::Take { target, lookalikes }
+        Plan::Take { target, part, lookalikes }
     }
 }
