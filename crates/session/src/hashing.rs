@@ -10,14 +10,16 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 
 use framing::{CHUNK_LEN, Checksum, ChunkSet, Digest, Hasher, chunks_in};
 use link::ChunkRun;
 
+use crate::queue::{Consumer, Producer, queue};
+
 /// Runs of chunks that may wait for the stream thread.
-const STREAM_QUEUE: usize = 6;
+const STREAM_QUEUE: usize = 8;
 /// Bytes that are hashed at a time: enough for BLAKE3's widest arm, and small enough for a core's cache.
 const STEP: usize = 128 * 1024;
 
@@ -27,12 +29,13 @@ pub(crate) type Report = Arc<dyn Fn(u32, io::Result<Digest>) + Send + Sync>;
 /// The two threads. Dropping it stops them.
 #[derive(Debug)]
 pub(crate) struct Hashing {
-    stream: Option<SyncSender<ToStream>>,
+    stream: Option<Producer<ToStream>>,
     follower: Option<Sender<ToFollower>>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
+#[derive(Debug)]
 enum ToStream {
     Run { file: u32, run: ChunkRun },
     Finish { file: u32 },
@@ -62,7 +65,7 @@ enum ToFollower {
 impl Hashing {
     /// Starts the threads.
     pub(crate) fn start(checksum: Checksum, report: &Report) -> io::Result<Self> {
-        let (stream, to_stream) = sync_channel(STREAM_QUEUE);
+        let (stream, to_stream) = queue(STREAM_QUEUE);
         let (follower, to_follower) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let thread = {
@@ -130,7 +133,7 @@ impl Hashing {
     // A thread that has ended can't be told anything; that it reports nothing any more is noticed by who waits for it.
     fn to_stream(&self, what: ToStream) {
         if let Some(stream) = &self.stream {
-            let _ = stream.send(what);
+            stream.put(what);
         }
     }
 
@@ -161,7 +164,7 @@ struct Stream {
 }
 
 impl Stream {
-    fn run(mut self, jobs: &Receiver<ToStream>) {
+    fn run(mut self, jobs: &Consumer<ToStream>) {
         let mut scratch = Vec::with_capacity(STEP);
         for job in jobs {
             match job {

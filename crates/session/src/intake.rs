@@ -14,10 +14,11 @@ use framing::{Checksum, ChunkSet, Digest, chunks_in};
 use link::ChunkRun;
 
 use crate::hashing::{Hashing, Report};
+use crate::queue::{Consumer, Producer, queue};
 use crate::store::{Committed, Finished, PartFile, Store, Target, commit};
 
 /// Runs of chunks that may wait for the writer.
-const WRITE_QUEUE: usize = 6;
+const WRITE_QUEUE: usize = 8;
 /// Files that may wait for their commit.
 const COMMIT_QUEUE: usize = 64;
 
@@ -45,6 +46,7 @@ pub(crate) enum Happened {
     Committed { file: u32, committed: Committed },
 }
 
+#[derive(Debug)]
 enum ToWriter {
     Open { file: u32, destination: Box<Destination> },
     Run { file: u32, first: u64, run: ChunkRun },
@@ -55,7 +57,7 @@ enum ToWriter {
 /// The threads. Dropping it ends them and unlocks every partial file.
 #[derive(Debug)]
 pub(crate) struct Intake {
-    to_writer: Option<SyncSender<ToWriter>>,
+    to_writer: Option<Producer<ToWriter>>,
     to_committer: Option<SyncSender<Finished>>,
     happened: Receiver<Happened>,
     hashing: Arc<Hashing>,
@@ -77,7 +79,7 @@ impl Intake {
             let _ = hashed.send(happened);
         });
         let hashing = Arc::new(Hashing::start(checksum, &report)?);
-        let (to_writer, for_writer) = sync_channel(WRITE_QUEUE);
+        let (to_writer, for_writer) = queue(WRITE_QUEUE);
         let (to_committer, for_committer) = sync_channel(COMMIT_QUEUE);
         let writer = Writer {
             store: store.clone(),
@@ -162,7 +164,7 @@ impl Intake {
     fn to_writer(&self, what: ToWriter) {
         if let Some(writer) = &self.to_writer {
             // A writer that has ended has panicked; then nothing happens any more, and the session ends of that.
-            let _ = writer.send(what);
+            writer.put(what);
         }
     }
 }
@@ -199,7 +201,7 @@ enum Progress {
 }
 
 impl Writer {
-    fn run(mut self, jobs: &Receiver<ToWriter>) {
+    fn run(mut self, jobs: &Consumer<ToWriter>) {
         for job in jobs {
             match job {
                 ToWriter::Open { file, destination } => match self.open(file, *destination) {

@@ -19,10 +19,12 @@ mod events;
 mod hashing;
 mod hello;
 mod intake;
+mod queue;
 mod receive;
 mod retry;
 mod send;
 mod serve;
+mod sets;
 mod source;
 pub mod store;
 

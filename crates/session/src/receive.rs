@@ -17,9 +17,9 @@ use framing::{
 use link::{ChunkRun, ChunkSink, IDLE_LIMIT, Link, LinkError, Talk};
 
 use crate::events::{Event, Side, Summary};
-use crate::hello::{greet, meet, out_of_place};
+use crate::hello::{greet, meet, misbehaved, out_of_place};
 use crate::intake::Intake;
-use crate::send::{SetOf, bytes_of, misbehaved, send_set};
+use crate::sets::{SetOf, bytes_of, send_set};
 use crate::store::{Store, StoreError};
 use crate::{Caller, GetJob, SessionError};
 use state::Active;

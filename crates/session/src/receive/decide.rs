@@ -2,7 +2,6 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
-use std::sync::Arc;
 
 use framing::{CHUNK_LEN, ChunkSet, Decision, DecisionRun, MAX_RANGES, Message, PageBuilder, Part, Verdict};
 use link::{IDLE_LIMIT, Link, LinkError};
@@ -12,8 +11,8 @@ use super::state::{Active, Phase};
 use crate::SessionError;
 use crate::compare::{Compared, Comparison};
 use crate::events::Event;
-use crate::hello::out_of_place;
-use crate::send::{SetOf, held_of, misbehaved, send_set};
+use crate::hello::{misbehaved, out_of_place};
+use crate::sets::{SetOf, held_of, send_set};
 use crate::store::{IfExists, PartFile, Plan, StoreError};
 
 /// Partial files that may be open at a time before their chunks come.

@@ -15,8 +15,9 @@ use super::state::Phase;
 use crate::SessionError;
 use crate::compare::Comparison;
 use crate::events::{Event, FileReport, Outcome, Side};
+use crate::hello::misbehaved;
 use crate::intake::{Destination, Happened};
-use crate::send::{WORKING_INTERVAL, misbehaved};
+use crate::send::WORKING_INTERVAL;
 use crate::store::{Committed, Finished, StoreError};
 
 /// Files that may be verified where they lie at a time.
@@ -78,6 +79,11 @@ impl Receiving<'_> {
                     open_file(&self.intake, &self.manifest, file, active);
                     self.intake.complete(file);
                 }
+                self.finish(file);
+            }
+            SentOutcome::Changed if matches!(active.phase, Phase::Hashing) => {
+                active.phase = Phase::Changed;
+                self.intake.drop_file(file, true);
                 self.finish(file);
             }
             SentOutcome::Changed => self.judge_not_sent(file, true, Outcome::Changed),
@@ -154,6 +160,14 @@ impl Receiving<'_> {
     /// Compares the digests once both are known.
     fn finish(&mut self, file: u32) {
         let Some(active) = self.active.get_mut(&file) else { return };
+        if matches!(active.phase, Phase::Changed) {
+            if let Some(part) = active.part.take() {
+                // It is only left over, then.
+                let _ = part.remove();
+                self.judge_as(file, Verdict::NotSent, OsStr::new(""), Outcome::Changed);
+            }
+            return;
+        }
         let (Some(here), Some(there)) = (active.here, active.there) else { return };
         match &active.phase {
             Phase::Verifying(path) if here == there => {
@@ -172,7 +186,7 @@ impl Receiving<'_> {
                 active.phase = Phase::Committing;
                 self.intake.commit(Finished::new(file, part, active.target.clone(), &entry));
             }
-            Phase::Filling { .. } | Phase::Differs | Phase::Committing => {}
+            Phase::Filling { .. } | Phase::Differs | Phase::Changed | Phase::Committing => {}
         }
     }
 

@@ -40,6 +40,8 @@ pub(super) enum Phase {
     Verifying(PathBuf),
     /// The digests differ: it is to be repaired in the next round.
     Differs,
+    /// It changed on the sender's side, and its partial file is of no use once the writer lets go of it.
+    Changed,
     /// It gets its final name.
     Committing,
 }
@@ -85,7 +87,7 @@ impl Active {
         match self.phase {
             Phase::Filling { left, .. } => left > 0,
             Phase::Differs => true,
-            Phase::Hashing | Phase::Verifying(_) | Phase::Committing => false,
+            Phase::Hashing | Phase::Verifying(_) | Phase::Changed | Phase::Committing => false,
         }
     }
 }
