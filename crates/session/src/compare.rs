@@ -97,12 +97,7 @@ impl Comparison {
 
     /// Compares with the sender's sums from chunk `at` on, as far as they are of this file: the chunk to go on with.
     pub(crate) fn compare(&mut self, store: &Store, sums: &Sums<'_>, at: u64) -> u64 {
-        if !self.opened {
-            self.opened = true;
-            for lookalike in &mut self.lookalikes {
-                lookalike.open = open_lookalike(store, lookalike).ok();
-            }
-        }
+        self.open_lookalikes(store);
         let end = sums.chunks().end.min(self.chunks.end);
         let skip = (at - sums.chunks().start) as usize;
         let theirs: Vec<u32> = sums.iter().skip(skip).take((end - at) as usize).collect();
@@ -110,6 +105,14 @@ impl Comparison {
             self.step(at - self.chunks.start + step * STEP as u64, theirs);
         }
         end
+    }
+
+    fn open_lookalikes(&mut self, store: &Store) {
+        if !std::mem::replace(&mut self.opened, true) {
+            for lookalike in &mut self.lookalikes {
+                lookalike.open = open_lookalike(store, lookalike).ok();
+            }
+        }
     }
 
     fn step(&mut self, first: u64, theirs: &[u32]) {
@@ -137,9 +140,12 @@ impl Comparison {
     /// `holes` are the chunks, counted from the file's start, that shall be zero.
     pub(crate) fn finish(
         mut self,
+        store: &Store,
         holes: &ChunkSet,
         open_part: impl FnOnce() -> io::Result<PartFile>,
     ) -> io::Result<Compared> {
+        // Of an empty file there were no sums to compare.
+        self.open_lookalikes(store);
         let all = self.chunks.end - self.chunks.start;
         let len = self.len;
         let same = self.lookalikes.iter().find(|lookalike| {

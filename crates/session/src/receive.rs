@@ -147,9 +147,9 @@ struct Receiving<'a> {
     active: BTreeMap<u32, Active>,
     /// Files of those whose partial file is open.
     open_parts: usize,
-    /// The next entry that may have to be verified where it lies, and how many are being verified.
+    /// The next entry that may have to be verified where it lies, and those that are being verified.
     next_verified: u32,
-    verifying: usize,
+    verifying: HashSet<u32>,
     /// Directories whose permissions and times are set at the end.
     directories: Vec<u32>,
     verdicts: PageBuilder,
@@ -194,7 +194,7 @@ impl<'a> Receiving<'a> {
             active: BTreeMap::new(),
             open_parts: 0,
             next_verified: 0,
-            verifying: 0,
+            verifying: HashSet::new(),
             directories: Vec::new(),
             verdicts: PageBuilder::default(),
             full_pages: Vec::new(),

@@ -163,7 +163,7 @@ impl Receiving<'_> {
             PartFile::open(&dir, target.path.name(), target.part, entry.len())
         };
         let write = |error| StoreError::Write { path: target.path.as_path().to_owned(), error };
-        Ok(comparison.finish(&holes, open_part).map_err(write)?)
+        Ok(comparison.finish(&self.store, &holes, open_part).map_err(write)?)
     }
 
     /// What the comparison means for the file.

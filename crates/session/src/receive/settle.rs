@@ -114,9 +114,9 @@ impl Receiving<'_> {
                 }
             }
             Happened::Hashed { file, digest } => {
+                self.verifying.remove(&file);
                 if let Some(active) = self.active.get_mut(&file) {
                     active.here = Some(digest);
-                    self.verifying -= usize::from(matches!(active.phase, Phase::Verifying(_)));
                     self.finish(file);
                 }
             }
@@ -127,7 +127,7 @@ impl Receiving<'_> {
 
     /// Has more files verified where they lie.
     fn verify_more(&mut self) {
-        while self.verifying < MAX_VERIFYING {
+        while self.verifying.len() < MAX_VERIFYING {
             let next =
                 self.active.range_mut(self.next_verified..).find_map(|(file, active)| match &active.phase {
                     Phase::Verifying(path) => Some((*file, path.clone())),
@@ -138,7 +138,7 @@ impl Receiving<'_> {
             let len = self.manifest.get(file).map_or(0, |entry| entry.len());
             match self.store.dir().open(&path) {
                 Ok(there) => {
-                    self.verifying += 1;
+                    self.verifying.insert(file);
                     self.intake.verify(file, there.into_std(), len);
                 }
                 Err(_) => self.refill(file),
@@ -191,9 +191,9 @@ impl Receiving<'_> {
     }
 
     fn fail(&mut self, file: u32, error: io::Error) {
+        self.verifying.remove(&file);
         let Some(active) = self.active.get(&file) else { return };
         if matches!(active.phase, Phase::Verifying(_)) {
-            self.verifying -= 1;
             self.refill(file);
             return;
         }
@@ -242,7 +242,7 @@ impl Receiving<'_> {
         let active = self.active.remove(&index);
         if let Some(active) = &active {
             let opened = !matches!(active.phase, Phase::Filling { open: false, .. } | Phase::Verifying(_));
-            self.open_parts -= usize::from(opened);
+            self.open_parts = self.open_parts.saturating_sub(usize::from(opened));
         }
         self.push_verdict(&Stored { index, verdict, name: name.as_bytes() });
         let Some(entry) = self.manifest.get(index) else { return };
@@ -342,7 +342,7 @@ impl Receiving<'_> {
         }
         for compared in self.compare(link, comparisons)? {
             let Some(active) = self.active.get_mut(&compared.file) else { continue };
-            self.open_parts -= 1;
+            self.open_parts = self.open_parts.saturating_sub(1);
             active.part = compared.part;
             let mut held = compared.held;
             // Every sum is right and the digest is not: none of it can be trusted.

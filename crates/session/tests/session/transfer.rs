@@ -92,6 +92,27 @@ fn the_same_file_is_not_stored_twice_and_another_one_gets_a_number() {
 }
 
 #[test]
+fn an_empty_file_is_not_stored_twice_either() {
+    let pair = Pair::new();
+    write(pair.from("empty"), b"");
+    assert_eq!(pair.put(&["empty"]).unwrap().verified, 1);
+    assert_eq!(pair.put(&["empty"]).unwrap().already_there, 1);
+    assert_eq!(std::fs::read_dir(pair.to("")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_tree_that_is_there_already_is_verified_where_it_lies() {
+    let pair = Pair::new();
+    for number in 0..200 {
+        write(pair.from(&format!("tree/{number}")), &noise(number, number as usize * 100));
+    }
+    assert_eq!(pair.put(&["tree"]).unwrap().verified, 200);
+    let again = pair.put(&["tree"]).unwrap();
+    assert_eq!((again.verified, again.already_there, again.moved), (0, 200, 0));
+    assert_eq!(std::fs::read_dir(pair.to("tree")).unwrap().count(), 200);
+}
+
+#[test]
 fn if_exists_does_what_it_says() {
     let mut pair = Pair::new();
     let old = noise(1, 100 * CHUNK_LEN);
