@@ -50,6 +50,9 @@ struct Plan {
     /// Whether there is more than what `name` says.
     is_more: bool,
     is_wanted: bool,
+    bytes: u64,
+    /// Whether the start was told of.
+    is_told: bool,
 }
 
 impl Reporter {
@@ -127,7 +130,12 @@ impl Reporter {
         }
     }
 
-    fn start(&self, state: &State, plan: &Plan, bytes: u64) {
+    /// Tells of the start, once it is known what is transferred and with whom: a client plans before it is greeted.
+    fn start(&self, state: &mut State) {
+        let (Some(plan), Some(software)) = (&mut state.plan, &state.software) else { return };
+        if std::mem::replace(&mut plan.is_told, true) {
+            return;
+        }
         let mut object = json::event("start");
         let program = self.screen.program();
         let fields = [
@@ -135,14 +143,14 @@ impl Reporter {
             ("version", program.version.into()),
             ("side", json::side(plan.side).into()),
             ("peer", self.view.peer.as_str().into()),
-            ("software", state.software.as_deref().into()),
+            ("software", software.as_str().into()),
         ];
         object.extend(fields.map(|(key, value)| (key.to_owned(), value)));
         json::put_name(&mut object, "name", &plan.name);
         let fields = [
             ("files", Value::from(plan.extent.files)),
             ("directories", plan.extent.directories.into()),
-            ("bytes", bytes.into()),
+            ("bytes", plan.bytes.into()),
         ];
         object.extend(fields.map(|(key, value)| (key.to_owned(), value)));
         self.screen.object(&object.into());
@@ -206,7 +214,9 @@ impl Observer for Reporter {
                 if self.screen.voice().verbose {
                     self.screen.note(&format!("connected with {software} at {peer}"));
                 }
-                self.state().software = Some(software);
+                let state = &mut *self.state();
+                state.software = Some(software);
+                self.start(state);
             }
             Event::Skipped { path, why } => self.skipped(path, why),
             Event::Planned { side, files, directories, bytes, name } => {
@@ -218,11 +228,13 @@ impl Observer for Reporter {
                         extent: Extent { files, directories, held: 0 },
                         is_more: false,
                         is_wanted: false,
+                        bytes,
+                        is_told: false,
                     };
                     state.started = Instant::now();
                     state.bars = self.screen.bars().map(|bars| Bars::new(bars, &plan.label(), files));
-                    self.start(&state, &plan, bytes);
                     state.plan = Some(plan);
+                    self.start(&mut state);
                 }
             }
             Event::Compared { bytes } => {

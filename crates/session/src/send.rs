@@ -257,19 +257,20 @@ impl<'a> Sending<'a> {
         }
         self.wanted = wanted.clone();
         link.send_chunks(&wanted, self)?;
-        while self.outstanding > 0 {
+        loop {
             self.follow_more();
+            // What ended with the last chunk, too.
+            self.tell(&mut |message| link.send(message))?;
+            if self.outstanding == 0 {
+                break;
+            }
             match self.hashed.recv_timeout(WORKING_INTERVAL) {
-                Ok((file, digest)) => {
-                    self.take_digest(file, digest);
-                    self.tell(&mut |message| link.send(message))?;
-                }
+                Ok((file, digest)) => self.take_digest(file, digest),
                 Err(RecvTimeoutError::Timeout) => link.send(&Message::Working)?,
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(SessionError::Thread(io::Error::other("the hashing thread ended")));
                 }
             }
-            self.tell(&mut |message| link.send(message))?;
         }
         self.wanted = ChunkSet::new();
         self.open = None;
