@@ -238,7 +238,7 @@ impl Writer {
             Some(part) => part,
             None => {
                 let dir = self.store.parent_of(&target.path, true)?;
-                Arc::new(PartFile::open(&dir, target.path.name(), target.part, len)?)
+                Arc::new(PartFile::open(&dir, target.path.name(), target.part, len, self.store.claim())?)
             }
         };
         let progress = if held.is_empty() {

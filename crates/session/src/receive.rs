@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use framing::{
@@ -20,7 +21,7 @@ use crate::events::{Event, Side, Summary};
 use crate::hello::{greet, meet, misbehaved, out_of_place};
 use crate::intake::Intake;
 use crate::sets::{SetOf, bytes_of, send_set};
-use crate::store::{Store, StoreError};
+use crate::store::{Holder, Store, StoreError};
 use crate::{Caller, GetJob, SessionError};
 use state::Active;
 
@@ -82,7 +83,9 @@ pub(crate) fn receive(
     summary: &mut Summary,
 ) -> Result<(), SessionError> {
     let received = hear_manifest(link, offer).and_then(|(manifest, holes)| {
-        let mut receiving = Receiving::new(manifest, holes, offer.checksum, store, caller, done)?;
+        // Without a closer this session can't make way for another, which only costs the other some time.
+        let holder = link.closer().ok().map(|closer| Arc::new(Holder::new(closer)));
+        let mut receiving = Receiving::new(manifest, holes, offer.checksum, store, holder, caller, done)?;
         let received = receiving.run(link);
         summary.add(&receiving.summary);
         received
@@ -141,6 +144,8 @@ struct Receiving<'a> {
     /// Chunks that are zero and never sent.
     holes: ChunkSet,
     store: Store,
+    /// Tells others that the peer is alive.
+    holder: Option<Arc<Holder>>,
     caller: Caller<'a>,
     intake: Intake,
     /// Files that have no verdict yet.
@@ -170,10 +175,11 @@ impl<'a> Receiving<'a> {
         holes: ChunkSet,
         checksum: Checksum,
         store: &Store,
+        holder: Option<Arc<Holder>>,
         caller: Caller<'a>,
         done: &'a mut HashSet<Vec<u8>>,
     ) -> Result<Self, SessionError> {
-        let store = store.for_transfer();
+        let store = store.for_transfer(holder.clone());
         let intake = Intake::start(&store, checksum).map_err(SessionError::Thread)?;
         let directories =
             manifest.iter().filter(|(_, entry)| entry.kind == EntryKind::Directory).count() as u64;
@@ -189,6 +195,7 @@ impl<'a> Receiving<'a> {
             manifest,
             holes,
             store,
+            holder,
             caller,
             intake,
             active: BTreeMap::new(),
@@ -252,6 +259,14 @@ impl<'a> Receiving<'a> {
     }
 }
 
+impl Receiving<'_> {
+    fn hear(&self) {
+        if let Some(holder) = &self.holder {
+            holder.hear();
+        }
+    }
+}
+
 impl Talk for Receiving<'_> {
     fn outgoing(
         &mut self,
@@ -262,6 +277,7 @@ impl Talk for Receiving<'_> {
     }
 
     fn incoming(&mut self, message: Message<'_>) -> Result<ControlFlow<()>, LinkError> {
+        self.hear();
         match message {
             Message::Sent(page) => {
                 for sent in page.iter() {
@@ -285,6 +301,7 @@ impl ChunkSink for Receiving<'_> {
     }
 
     fn write(&mut self, run: ChunkRun) -> Result<(), LinkError> {
+        self.hear();
         let mut rest = run;
         while !rest.is_empty() {
             if self.failure.is_some() {

@@ -4,6 +4,7 @@
 //! complete, verified and flushed ([`commit`]).
 
 mod commit;
+mod holders;
 mod name;
 mod part;
 mod target;
@@ -20,6 +21,7 @@ use rustix::fs::Mode;
 
 use commit::flush_directory;
 pub use commit::{Committed, Finished, commit};
+pub use holders::{Claim, Holder, Holders};
 pub use name::{NameError, SafePath, is_part_name};
 pub use part::{PartFile, PartId};
 pub use target::{Plan, Target};
@@ -109,6 +111,8 @@ pub struct Store {
     options: Arc<StoreOptions>,
     /// The directory that was used last: files of a tree mostly share it.
     parent: Arc<Mutex<Option<Parent>>>,
+    claim: Claim,
+    holders: Holders,
 }
 
 #[derive(Debug)]
@@ -128,14 +132,21 @@ impl Store {
                 dir: Arc::new(dir),
                 options: Arc::new(options),
                 parent: Arc::new(Mutex::new(None)),
+                claim: Claim::default(),
+                holders: Holders::default(),
             }),
             Err(error) => Err(StoreError::Open { dir: options.dir, error }),
         }
     }
 
-    /// The same store for one transfer, with a memory of its own for the directory that was used last.
-    pub(crate) fn for_transfer(&self) -> Self {
-        Self { parent: Arc::default(), ..self.clone() }
+    /// The same store for one transfer: `holder` is who holds its partial files.
+    pub(crate) fn for_transfer(&self, holder: Option<Arc<Holder>>) -> Self {
+        let claim = Claim::new(self.holders.clone(), holder);
+        Self { parent: Arc::default(), claim, ..self.clone() }
+    }
+
+    pub(crate) const fn claim(&self) -> &Claim {
+        &self.claim
     }
 
     /// The settings.

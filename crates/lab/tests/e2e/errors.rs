@@ -161,6 +161,18 @@ fn a_server_that_goes_for_good_ends_with_3_and_a_new_one_goes_on() {
     assert_goes_on(&scene, &scene.serve(&[]), "film.mp4");
 }
 
+/// Its power failed, or its cable: the server hears nothing of its end, and another run must not wait for that.
+#[test]
+fn a_client_that_died_silently_goes_on_the_next_time() {
+    let scene = Scene::new();
+    scene.write("film.mp4", &noise(4, 16 * MB));
+    let server = scene.serve(&[]);
+    let (client, valve) = halfway(&scene, &server, 8 * MB, &["film.mp4"]);
+    client.kill().unwrap();
+    assert_goes_on(&scene, &server, "film.mp4");
+    drop(valve);
+}
+
 #[test]
 fn an_interrupted_client_ends_with_130_and_goes_on_the_next_time() {
     let scene = Scene::new();

@@ -160,7 +160,7 @@ impl Receiving<'_> {
         let target = &active.target;
         let open_part = || {
             let dir = self.store.parent_of(&target.path, true)?;
-            PartFile::open(&dir, target.path.name(), target.part, entry.len())
+            PartFile::open(&dir, target.path.name(), target.part, entry.len(), self.store.claim())
         };
         let write = |error| StoreError::Write { path: target.path.as_path().to_owned(), error };
         Ok(comparison.finish(&self.store, &holes, open_part).map_err(write)?)

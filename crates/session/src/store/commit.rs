@@ -69,7 +69,10 @@ pub fn commit(finished: &[Finished], if_exists: IfExists) -> Vec<Committed> {
         .iter()
         .zip(flushed)
         .map(|(file, flushed)| match flushed.and_then(|()| place(file, if_exists)) {
-            Ok(committed) => committed,
+            Ok(committed) => {
+                file.part.remove_leftovers(file.target.path.name(), file.target.part);
+                committed
+            }
             Err(error) => Committed::Failed(error),
         })
         .collect();

@@ -6,18 +6,20 @@ use std::io::{self, IoSlice};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use framing::{CHUNK_LEN, Checksum, ChunkSet, Entry, Hasher};
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, SeekFrom};
 
+use super::holders::{Claim, Hold};
 use super::name::{MAX_NAME_LEN, PART_ID_LEN, PART_SUFFIX, cut};
 
 /// How many transfers of the same file may go on at a time.
 const MAX_TWINS: u32 = 1000;
-/// How long to wait for a partial file that another session has just lost interest in.
-const LOCK_WAIT: Duration = Duration::from_millis(500);
+/// How many leftovers of the same file are looked for.
+const LEFTOVERS: u32 = 2;
+/// How often to look at a lock that is waited for.
 const LOCK_POLL: Duration = Duration::from_millis(5);
 /// The most ranges that are told apart in a partial file.
 const MAX_RANGES: usize = 1 << 16;
@@ -55,6 +57,8 @@ impl PartId {
 /// A partial file. Nobody else writes to it while this exists: it is locked.
 #[derive(Debug)]
 pub struct PartFile {
+    /// Goes before the lock does, so that it is never the next holder's.
+    _hold: Hold,
     file: Arc<File>,
     dir: Arc<Dir>,
     name: OsString,
@@ -63,15 +67,23 @@ pub struct PartFile {
 
 impl PartFile {
     /// Opens the partial file of this target and id if there is one that nobody else is writing to.
-    pub fn find(dir: &Arc<Dir>, target: &OsStr, id: PartId, len: u64) -> io::Result<Option<Self>> {
+    pub fn find(
+        dir: &Arc<Dir>,
+        target: &OsStr,
+        id: PartId,
+        len: u64,
+        claim: &Claim,
+    ) -> io::Result<Option<Self>> {
         for twin in 0..MAX_TWINS {
             let name = id.name(target, twin);
             match open(dir, &name, false) {
                 Ok(file) => {
-                    if lock(dir, &name, &file, twin == 0)? {
-                        return Self::new(file, dir, name, len).map(Some);
+                    if let Some(hold) = lock(dir, &name, &file, claim, twin == 0)? {
+                        return Self::new(file, dir, name, len, hold).map(Some);
                     }
                 }
+                // The first one may be done while the second one was interrupted.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && twin == 0 => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(error),
             }
@@ -80,7 +92,7 @@ impl PartFile {
     }
 
     /// Opens the partial file of this target and id, a new one if need be.
-    pub fn open(dir: &Arc<Dir>, target: &OsStr, id: PartId, len: u64) -> io::Result<Self> {
+    pub fn open(dir: &Arc<Dir>, target: &OsStr, id: PartId, len: u64, claim: &Claim) -> io::Result<Self> {
         let mut twin = 0;
         while twin < MAX_TWINS {
             let name = id.name(target, twin);
@@ -94,19 +106,19 @@ impl PartFile {
                 },
                 Err(error) => return Err(error),
             };
-            if lock(dir, &name, &file, twin == 0)? {
-                return Self::new(file, dir, name, len);
+            if let Some(hold) = lock(dir, &name, &file, claim, twin == 0)? {
+                return Self::new(file, dir, name, len, hold);
             }
             twin += 1;
         }
         Err(io::Error::other("too many transfers of the same file at once"))
     }
 
-    fn new(file: File, dir: &Arc<Dir>, name: OsString, len: u64) -> io::Result<Self> {
+    fn new(file: File, dir: &Arc<Dir>, name: OsString, len: u64, hold: Hold) -> io::Result<Self> {
         if file.metadata()?.len() != len {
             file.set_len(len)?;
         }
-        Ok(Self { file: Arc::new(file), dir: Arc::clone(dir), name, len })
+        Ok(Self { _hold: hold, file: Arc::new(file), dir: Arc::clone(dir), name, len })
     }
 
     /// The open file.
@@ -191,6 +203,18 @@ impl PartFile {
         self.file.write_all_at(&[0; CHUNK_LEN][..len as usize], offset)
     }
 
+    /// Removes what interrupted transfers left of the same file, now that it is in place.
+    pub(super) fn remove_leftovers(&self, target: &OsStr, id: PartId) {
+        for twin in 0..LEFTOVERS {
+            let name = id.name(target, twin);
+            let Ok(file) = open(&self.dir, &name, false) else { continue };
+            if let Ok(Some(_hold)) = lock(&self.dir, &name, &file, &Claim::default(), false) {
+                // What can't be removed is only in the way.
+                let _ = self.dir.remove_file(&name);
+            }
+        }
+    }
+
     /// Removes it.
     pub fn remove(&self) -> io::Result<()> {
         self.dir.remove_file(&self.name)
@@ -208,14 +232,16 @@ fn open(dir: &Dir, name: &OsStr, new: bool) -> io::Result<File> {
     Ok(file)
 }
 
-/// Locks a partial file: `false` when somebody else has it, or it has another name by now.
-fn lock(dir: &Dir, name: &OsStr, file: &File, patient: bool) -> io::Result<bool> {
-    let deadline = Instant::now() + if patient { LOCK_WAIT } else { Duration::ZERO };
+/// Locks a partial file: `None` when somebody else has it, or it has another name by now.
+fn lock(dir: &Dir, name: &OsStr, file: &File, claim: &Claim, patient: bool) -> io::Result<Option<Hold>> {
+    let mut wait = claim.wait(file)?;
     loop {
         match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => break,
-            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(LOCK_POLL),
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
+            Err(rustix::io::Errno::WOULDBLOCK) if patient && wait.is_worthwhile() => {
+                std::thread::sleep(LOCK_POLL);
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
     }
@@ -223,9 +249,13 @@ fn lock(dir: &Dir, name: &OsStr, file: &File, patient: bool) -> io::Result<bool>
     match dir.symlink_metadata(name) {
         Ok(there) => {
             use cap_std::fs::MetadataExt as _;
-            Ok((there.dev(), there.ino()) == (MetadataExt::dev(&ours), MetadataExt::ino(&ours)))
+            if (there.dev(), there.ino()) == (MetadataExt::dev(&ours), MetadataExt::ino(&ours)) {
+                claim.hold(file).map(Some)
+            } else {
+                Ok(None)
+            }
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }

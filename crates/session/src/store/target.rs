@@ -81,7 +81,10 @@ impl Store {
         //
         // One that can't be opened is left alone: then the file is written to a new one, or fails there.
         let part = if find_part {
-            PartFile::find(&dir, target.path.name(), target.part, entry.len()).ok().flatten().map(Arc::new)
+            PartFile::find(&dir, target.path.name(), target.part, entry.len(), self.claim())
+                .ok()
+                .flatten()
+                .map(Arc::new)
         } else {
             None
         };

@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
 use crate::pair::{Pair, noise, write};
 use framing::{CHUNK_LEN, Checksum};
+use session::store::{Claim, PartFile};
 use session::{IfExists, SessionError, SourceError};
 
 #[test]
@@ -154,7 +155,7 @@ fn interrupt(pair: &Pair, name: &str) -> std::path::PathBuf {
     let dir = cap_std::fs::Dir::open_ambient_dir(pair.to(""), cap_std::ambient_authority()).unwrap();
     let id = session::store::PartId::of(&entry);
     let part =
-        session::store::PartFile::open(&std::sync::Arc::new(dir), name.as_ref(), id, about.len()).unwrap();
+        PartFile::open(&std::sync::Arc::new(dir), name.as_ref(), id, about.len(), &Claim::default()).unwrap();
     part.file().write_all_at(&std::fs::read(pair.from(name)).unwrap(), 0).unwrap();
     let parts = pair.parts();
     assert_eq!(parts.len(), 1);

@@ -1,0 +1,130 @@
+//! Who writes to which partial file, so that a client that comes again need not wait for the session of one that is gone.
+//!
+//! A client whose power or cable failed says no goodbye: its session waits for it until the idle limit, and keeps its
+//! partial file locked. When the same file is offered again meanwhile and the old session hears nothing, it is closed.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use link::Closer;
+
+/// How long a session must have heard nothing to make way for another one.
+const SILENCE: Duration = Duration::from_secs(2);
+/// How long to wait for a lock whose holder is not known: it is in another process, or just about to let go.
+const SHORT_WAIT: Duration = Duration::from_millis(500);
+/// How long to wait for a holder to fall silent and to let go.
+const LONG_WAIT: Duration = Duration::from_secs(6);
+
+/// A session that holds partial files.
+#[derive(Debug)]
+pub struct Holder {
+    heard: Mutex<Instant>,
+    closer: Closer,
+}
+
+impl Holder {
+    /// A session whose link `closer` closes.
+    #[must_use]
+    pub fn new(closer: Closer) -> Self {
+        Self { heard: Mutex::new(Instant::now()), closer }
+    }
+
+    /// Takes note that the session has heard from its peer.
+    pub fn hear(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn heard(&self) -> Instant {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A file, whatever its name.
+type Identity = (u64, u64);
+
+/// The sessions that hold partial files. Cheap to clone; all clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Holders(Arc<Mutex<HashMap<Identity, Arc<Holder>>>>);
+
+impl Holders {
+    fn table(&self) -> MutexGuard<'_, HashMap<Identity, Arc<Holder>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session's right to hold partial files.
+#[derive(Debug, Clone, Default)]
+pub struct Claim {
+    holders: Holders,
+    holder: Option<Arc<Holder>>,
+}
+
+impl Claim {
+    /// The claim of this session.
+    #[must_use]
+    pub const fn new(holders: Holders, holder: Option<Arc<Holder>>) -> Self {
+        Self { holders, holder }
+    }
+
+    /// Takes note that the session holds a file, until the result is dropped.
+    pub(super) fn hold(&self, file: &File) -> io::Result<Hold> {
+        let identity = identity(file)?;
+        if let Some(holder) = &self.holder {
+            self.holders.table().insert(identity, Arc::clone(holder));
+        }
+        Ok(Hold { holders: self.holders.clone(), identity })
+    }
+
+    /// Starts waiting for somebody else's lock on a file.
+    pub(super) fn wait(&self, file: &File) -> io::Result<Wait<'_>> {
+        Ok(Wait { claim: self, identity: identity(file)?, began: Instant::now(), heard: None })
+    }
+}
+
+fn identity(file: &File) -> io::Result<Identity> {
+    file.metadata().map(|about| (about.dev(), about.ino()))
+}
+
+/// A file that a session holds.
+#[derive(Debug)]
+pub(super) struct Hold {
+    holders: Holders,
+    identity: Identity,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.holders.table().remove(&self.identity);
+    }
+}
+
+/// Waiting for somebody else's lock.
+#[derive(Debug)]
+pub(super) struct Wait<'a> {
+    claim: &'a Claim,
+    identity: Identity,
+    began: Instant,
+    /// When the holder had last heard from its peer, as the wait began.
+    heard: Option<Instant>,
+}
+
+impl Wait<'_> {
+    /// Whether it is worth to look at the lock again. Closes the holder's link when it has been silent for long.
+    pub(super) fn is_worthwhile(&mut self) -> bool {
+        let holder = self.claim.holders.table().get(&self.identity).cloned();
+        let Some(holder) = holder else { return self.began.elapsed() < SHORT_WAIT };
+        let heard = holder.heard();
+        if *self.heard.get_or_insert(heard) != heard {
+            // It is alive: this is another client with the same file.
+            return false;
+        }
+        if heard.elapsed() > SILENCE {
+            holder.closer.close();
+        }
+        self.began.elapsed() < LONG_WAIT
+    }
+}
