@@ -1,6 +1,6 @@
 //! What the two sides say to each other, over any link, and the store that keeps what arrives.
 //!
-//! A client [`put`]s or [`get`]s, a server [`serve`]s; both come down to one [`sender`](send) and one receiver that meet
+//! A client [`put`]s or [`get`]s, a server [`serve`]s; both come down to one sender and one receiver that meet
 //! over a [`Link`](link::Link). This crate knows files and the conversation. It never knows which transport it is on, and
 //! never prints: what happens is told to an [`Observer`].
 //!
