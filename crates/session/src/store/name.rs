@@ -175,3 +175,114 @@ pub(crate) fn cut(name: &[u8], len: usize) -> &[u8] {
     }
     &name[..len]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Component;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_name_is_told() {
+        let long = [b'x'; MAX_NAME_LEN + 1];
+        let deep = [b"d/".as_slice(); MAX_DEPTH + 1].concat();
+        let cases: [(&[u8], NameError); 24] = [
+            (b"", NameError::Empty),
+            (b"a//b", NameError::Empty),
+            (b"a/", NameError::Empty),
+            (b"/", NameError::Absolute),
+            (b"/etc/passwd", NameError::Absolute),
+            (b".", NameError::Dots),
+            (b"..", NameError::Dots),
+            (b"a/../b", NameError::Dots),
+            (b"a/.", NameError::Dots),
+            (b"a\0", NameError::Control),
+            (b"a\x1b[2J", NameError::Control),
+            (b"a\x7f", NameError::Control),
+            ("a\u{9b}2J".as_bytes(), NameError::Control),
+            (&long, NameError::NameTooLong),
+            (&[b'x'; MAX_PATH_LEN + 1], NameError::PathTooLong),
+            (&deep, NameError::TooDeep),
+            (b"C:", NameError::Reserved),
+            (b"z:x", NameError::Reserved),
+            (b"con", NameError::Reserved),
+            (b"d/Aux.txt", NameError::Reserved),
+            (b"lpt9 .x", NameError::Reserved),
+            (b"COM1", NameError::Reserved),
+            (b".x.0123456789abcdef.part", NameError::Partial),
+            (b"d/.x.0123456789abcdef-12.part", NameError::Partial),
+        ];
+        for (name, error) in cases {
+            assert_eq!(SafePath::parse(name), Err(error), "{}", name.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn names_that_only_look_odd_are_taken() {
+        let names: [&[u8]; 14] = [
+            b"...",
+            b"-rf",
+            b"a b'\"*?<>|\\",
+            b"com0",
+            b"console",
+            b"auxiliary.txt",
+            b".hidden",
+            b"x.part",
+            b".x.0123456789abcdeg.part",
+            b".0123456789abcdef.part-",
+            b"12:30",
+            b"not-utf8-\xff\xfe",
+            "ünï/cödé/🎵".as_bytes(),
+            &[b'x'; MAX_NAME_LEN],
+        ];
+        for name in names {
+            let path = SafePath::parse(name).unwrap();
+            assert_eq!(path.as_path().as_os_str().as_bytes(), name);
+        }
+    }
+
+    #[test]
+    fn the_prefix_goes_before_the_first_part() {
+        let path = SafePath::parse(b"album/song.mp3").unwrap();
+        let prefixed = path.with_prefix("received-".as_ref()).unwrap();
+        assert_eq!(prefixed.as_path(), Path::new("received-album/song.mp3"));
+        assert_eq!(prefixed.name(), "song.mp3");
+        let long = SafePath::parse(&[b'x'; MAX_NAME_LEN]).unwrap();
+        assert_eq!(long.with_prefix("r".as_ref()), Err(NameError::NameTooLong));
+        assert!(!is_prefix("../".as_ref()) && !is_prefix("a\n".as_ref()) && is_prefix("".as_ref()));
+    }
+
+    #[test]
+    fn numbers_stand_before_the_extension_and_long_names_are_cut() {
+        for (name, expected) in [
+            ("song.mp3", "song-1.mp3"),
+            ("song", "song-1"),
+            (".hidden", ".hidden-1"),
+            ("a.tar.gz", "a.tar-1.gz"),
+        ] {
+            assert_eq!(numbered(name.as_ref(), 1), OsStr::new(expected));
+        }
+        let long = format!("{}.mp3", "é".repeat(125));
+        let cut = numbered(long.as_ref(), 10);
+        assert!(cut.len() <= MAX_NAME_LEN && cut.to_str().unwrap().ends_with("é-10.mp3"));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_taken_stays_below_its_directory(
+            bytes in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..64),
+                "[./a-c:\\\\]{0,12}".prop_map(String::into_bytes),
+            ],
+        ) {
+            if let Ok(path) = SafePath::parse(&bytes) {
+                prop_assert_eq!(path.as_path().as_os_str().as_bytes(), bytes.as_slice());
+                let parts: Vec<_> = path.as_path().components().collect();
+                prop_assert!(!parts.is_empty());
+                prop_assert!(parts.iter().all(|part| matches!(part, Component::Normal(_))));
+            }
+        }
+    }
+}
