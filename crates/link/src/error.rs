@@ -118,6 +118,6 @@ impl ConnectError {
     /// Whether trying again may do better.
     #[must_use]
     pub const fn is_passing(&self) -> bool {
-        matches!(self, Self::Connect { .. })
+        matches!(self, Self::Connect { .. } | Self::Lookup { .. })
     }
 }

@@ -105,6 +105,8 @@ pub enum Filled {
     Slots(usize),
     /// The chunks below this number can't be had; sending goes on with it.
     Skip(u64),
+    /// Nothing now: what was read before goes out first. Not to be said to the first call after [`Talk::outgoing`].
+    Pause,
 }
 
 /// Where chunks are read from.

@@ -64,13 +64,13 @@ impl TcpLink {
 
     /// Lays out frames for the chunks from `chunks.start` on behind `block[..used]` and has the source fill them.
     ///
-    /// Gives the payloads' places and the chunk to go on with.
+    /// Gives the payloads' places and the chunk to go on with, `None` when the source pauses.
     fn fill(
         block: &mut [u8],
         used: usize,
         chunks: Range<u64>,
         source: &mut dyn ChunkSource,
-    ) -> (Vec<Range<u32>>, u64) {
+    ) -> (Vec<Range<u32>>, Option<u64>) {
         let mut payloads = Vec::with_capacity(BLOCK_CHUNKS);
         let mut end = used;
         for chunk in chunks.clone() {
@@ -92,11 +92,15 @@ impl TcpLink {
         let next = match source.read(chunks.start, &mut slots) {
             Filled::Slots(filled) => {
                 payloads.truncate(filled);
-                chunks.start + payloads.len() as u64
+                Some(chunks.start + payloads.len() as u64)
             }
             Filled::Skip(next) => {
                 payloads.clear();
-                next.max(chunks.start + 1)
+                Some(next.max(chunks.start + 1))
+            }
+            Filled::Pause => {
+                payloads.clear();
+                None
             }
         };
         for (chunk, payload) in chunks.zip(&payloads) {
@@ -155,10 +159,13 @@ impl Link for TcpLink {
                     break;
                 }
                 let (payloads, go_on) = Self::fill(bytes, used, start..most, source);
-                next = go_on;
                 if let Some(last) = payloads.last() {
                     used = last.end as usize;
                     runs.push((start, payloads));
+                }
+                match go_on {
+                    Some(go_on) => next = go_on,
+                    None => break,
                 }
             }
             if runs.is_empty() {
@@ -267,8 +274,12 @@ impl Pipe {
         let mut deadline = Instant::now() + self.idle_limit;
         loop {
             self.inbox.make_room(pool);
-            if self.read()? && self.hear(talk)?.is_break() {
-                return Ok(ControlFlow::Break(()));
+            if self.read()? {
+                // A peer that says that it works is not gone, even if it takes nothing now.
+                deadline = Instant::now() + self.idle_limit;
+                if self.hear(talk)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
             }
             if bytes.is_empty() {
                 return Ok(ControlFlow::Continue(()));
@@ -364,7 +375,7 @@ impl Pipe {
             return Ok(false);
         }
         match self.stream.read(room) {
-            Ok(0) => Err(LinkError::Closed),
+            Ok(0) => Err(self.unheard_refusal().unwrap_or(LinkError::Closed)),
             Ok(read) => {
                 self.inbox.filled(read);
                 Ok(true)
@@ -386,21 +397,27 @@ impl Pipe {
     /// The refusal that a peer may have sent before it closed the connection.
     fn last_words(&mut self) -> Option<LinkError> {
         loop {
-            match self.inbox.next() {
-                Ok(Some(Found::Message(payload))) => {
-                    if let Err(refused @ LinkError::Refused { .. }) = decode(self.inbox.bytes(payload)) {
-                        return Some(refused);
-                    }
-                }
-                Ok(Some(Found::Chunk { .. })) => {}
-                Ok(None) => {
-                    if !matches!(self.read(), Ok(true)) {
-                        return None;
-                    }
-                }
-                Err(_) => return None,
+            if let Some(refused) = self.unheard_refusal() {
+                return Some(refused);
+            }
+            match self.read() {
+                Ok(true) => {}
+                Err(refused @ LinkError::Refused { .. }) => return Some(refused),
+                Ok(false) | Err(_) => return None,
             }
         }
+    }
+
+    /// A refusal that was read and not looked at yet. Everything before it is passed over: the link is at its end.
+    fn unheard_refusal(&mut self) -> Option<LinkError> {
+        while let Ok(Some(found)) = self.inbox.next() {
+            if let Found::Message(payload) = found
+                && let Err(refused @ LinkError::Refused { .. }) = decode(self.inbox.bytes(payload))
+            {
+                return Some(refused);
+            }
+        }
+        None
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use framing::{CHUNK_LEN, ChunkSet, Sums, crc32c};
 
-use crate::store::{PartFile, Store};
+use crate::store::{IfExists, PartFile, Store};
 
 /// Chunks that are read at a time.
 const STEP: usize = 64;
@@ -137,12 +137,13 @@ impl Comparison {
 
     /// Draws the conclusion; copies into the partial file what a lookalike has and it has not.
     ///
-    /// `holes` are the chunks, counted from the file's start, that shall be zero.
+    /// `go_on` is asked now and then while that takes; `holes` are the chunks, counted from the file's start, that shall be zero.
     pub(crate) fn finish(
         mut self,
         store: &Store,
         holes: &ChunkSet,
         open_part: impl FnOnce() -> io::Result<PartFile>,
+        go_on: &mut dyn FnMut() -> bool,
     ) -> io::Result<Compared> {
         // Of an empty file there were no sums to compare.
         self.open_lookalikes(store);
@@ -161,12 +162,13 @@ impl Comparison {
         useful.subtract(holes);
         if let Some((from, _)) = spare.and_then(|spare| spare.open.as_ref())
             && !useful.is_empty()
+            && store.options().if_exists != IfExists::Fail
         {
             let part = match self.part.take() {
                 Some(part) => part,
                 None => Arc::new(open_part()?),
             };
-            copy(from, part.file(), self.len, &useful)?;
+            copy(from, part.file(), self.len, &useful, go_on)?;
             self.part = Some(part);
             self.good.extend(useful.ranges());
         }
@@ -211,12 +213,21 @@ fn equal(file: &File, len: u64, first: u64, theirs: &[u32], buffer: &mut Vec<u8>
     good.map(|(_, chunk)| chunk..chunk + 1).collect()
 }
 
-fn copy(from: &File, to: &File, len: u64, chunks: &ChunkSet) -> io::Result<()> {
+fn copy(
+    from: &File,
+    to: &File,
+    len: u64,
+    chunks: &ChunkSet,
+    go_on: &mut dyn FnMut() -> bool,
+) -> io::Result<()> {
     let mut buffer = vec![0; STEP * CHUNK_LEN];
     for range in chunks.ranges() {
         let mut at = range.start * CHUNK_LEN as u64;
         let end = (range.end * CHUNK_LEN as u64).min(len);
         while at < end {
+            if !go_on() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
             let step = (end - at).min(buffer.len() as u64) as usize;
             from.read_exact_at(&mut buffer[..step], at)?;
             to.write_all_at(&buffer[..step], at)?;

@@ -40,6 +40,7 @@ enum ToStream {
     Run { file: u32, run: ChunkRun },
     Finish { file: u32 },
     Detach { file: u32 },
+    Forget { file: u32 },
 }
 
 enum ToFollower {
@@ -125,8 +126,9 @@ impl Hashing {
         self.to_follower(ToFollower::Written { file, chunks });
     }
 
-    /// A followed file's digest is not needed any more.
+    /// A file's digest is not needed any more.
     pub(crate) fn forget(&self, file: u32) {
+        self.to_stream(ToStream::Forget { file });
         self.to_follower(ToFollower::Forget { file });
     }
 
@@ -177,6 +179,9 @@ impl Stream {
                 ToStream::Finish { file } => {
                     let (hasher, _) = self.take(file);
                     (self.report)(file, Ok(hasher.finish()));
+                }
+                ToStream::Forget { file } => {
+                    self.hashers.remove(&file);
                 }
                 ToStream::Detach { file } => {
                     let (hasher, at) = self.take(file);

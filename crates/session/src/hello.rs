@@ -1,6 +1,6 @@
 //! The greeting.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use framing::{Feature, Hello, Message, Refusal};
 use link::{Link, LinkError};
@@ -57,4 +57,28 @@ pub(crate) fn out_of_place(message: &Message<'_>) -> LinkError {
 
 pub(crate) fn misbehaved(what: &str) -> LinkError {
     LinkError::Misbehaved(what.to_owned())
+}
+
+/// How often a side that is busy with its disk says so.
+pub(crate) const WORKING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Says now and then that this side is still busy.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    last: Instant,
+}
+
+impl Pulse {
+    pub(crate) fn new() -> Self {
+        Self { last: Instant::now() }
+    }
+
+    /// Says so if it is time to.
+    pub(crate) fn beat(&mut self, link: &mut dyn Link) -> Result<(), LinkError> {
+        if self.last.elapsed() < WORKING_INTERVAL {
+            return Ok(());
+        }
+        self.last = Instant::now();
+        link.send(&Message::Working)
+    }
 }

@@ -18,6 +18,7 @@ mod error;
 mod events;
 mod hashing;
 mod hello;
+mod history;
 mod intake;
 mod queue;
 mod receive;
@@ -28,10 +29,11 @@ mod sets;
 mod source;
 pub mod store;
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 
 use framing::Checksum;
+
+use history::History;
 
 pub use error::SessionError;
 pub use events::{Event, FileReport, Observer, Outcome, Side, Summary};
@@ -57,6 +59,7 @@ pub struct Caller<'a> {
 pub struct PutJob {
     sources: Sources,
     checksum: Checksum,
+    history: History,
     summary: Summary,
 }
 
@@ -66,6 +69,6 @@ pub struct GetJob {
     names: Vec<OsString>,
     checksum: Checksum,
     follow: bool,
-    done: HashSet<Vec<u8>>,
+    history: History,
     summary: Summary,
 }

@@ -19,6 +19,7 @@ use link::{ChunkRun, ChunkSink, IDLE_LIMIT, Link, LinkError, Talk};
 
 use crate::events::{Event, Side, Summary};
 use crate::hello::{greet, meet, misbehaved, out_of_place};
+use crate::history::History;
 use crate::intake::Intake;
 use crate::sets::{SetOf, bytes_of, send_set};
 use crate::store::{Holder, Store, StoreError};
@@ -32,7 +33,7 @@ impl GetJob {
     /// Prepares to fetch these files and trees, proving each with this checksum.
     #[must_use]
     pub fn new(names: Vec<OsString>, checksum: Checksum, follow: bool) -> Self {
-        Self { names, checksum, follow, done: HashSet::new(), summary: Summary::default() }
+        Self { names, checksum, follow, history: History::default(), summary: Summary::default() }
     }
 }
 
@@ -61,32 +62,36 @@ pub fn get(
     if job.checksum == Checksum::Blake3 {
         greeting.must_have(Feature::Blake3)?;
     }
-    let offer = match link.recv(IDLE_LIMIT)? {
-        Message::Offer(offer) if offer.checksum == job.checksum => offer,
-        other => return Err(out_of_place(&other).into()),
+    let offer = loop {
+        match link.recv(IDLE_LIMIT)? {
+            Message::Offer(offer) if offer.checksum == job.checksum => break offer,
+            Message::Working => {}
+            other => return Err(out_of_place(&other).into()),
+        }
     };
-    let received = receive(link, offer, store, caller, &mut job.done, &mut job.summary);
+    let received = receive(link, offer, store, caller, &mut job.history, &mut job.summary);
     job.summary.elapsed += began.elapsed();
     received?;
     link.finish();
     Ok(job.summary.clone())
 }
 
-/// Takes what the other side offers, all but what is `done`. On an error of its own it tells the other side why before it
+/// Takes what the other side offers, all but what is done by `history`. On an error of its own it tells the other side why before it
 /// gives up.
 pub(crate) fn receive(
     link: &mut dyn Link,
     offer: Offer,
     store: &Store,
     caller: Caller<'_>,
-    done: &mut HashSet<Vec<u8>>,
+    history: &mut History,
     summary: &mut Summary,
 ) -> Result<(), SessionError> {
     let received = hear_manifest(link, offer).and_then(|(manifest, holes)| {
         // Without a closer this session can't make way for another, which only costs the other some time.
         let holder = link.closer().ok().map(|closer| Arc::new(Holder::new(closer)));
-        let mut receiving = Receiving::new(manifest, holes, offer.checksum, store, holder, caller, done)?;
+        let mut receiving = Receiving::new(manifest, holes, offer.checksum, store, holder, caller, history)?;
         let received = receiving.run(link);
+        receiving.keep_history();
         summary.add(&receiving.summary);
         received
     });
@@ -152,6 +157,8 @@ struct Receiving<'a> {
     active: BTreeMap<u32, Active>,
     /// Files of those whose partial file is open.
     open_parts: usize,
+    /// Partial files that hold something and are kept open for what is missing.
+    held_parts: usize,
     /// The next entry that may have to be verified where it lies, and those that are being verified.
     next_verified: u32,
     verifying: HashSet<u32>,
@@ -159,8 +166,7 @@ struct Receiving<'a> {
     directories: Vec<u32>,
     verdicts: PageBuilder,
     full_pages: Vec<PageBuilder>,
-    /// Paths that have had their verdict on an earlier connection, and this one.
-    done: &'a mut HashSet<Vec<u8>>,
+    history: &'a mut History,
     /// What stopped the whole transfer.
     failure: Option<StoreError>,
     /// Whether the sender has said that this round's chunks are over.
@@ -177,7 +183,7 @@ impl<'a> Receiving<'a> {
         store: &Store,
         holder: Option<Arc<Holder>>,
         caller: Caller<'a>,
-        done: &'a mut HashSet<Vec<u8>>,
+        history: &'a mut History,
     ) -> Result<Self, SessionError> {
         let store = store.for_transfer(holder.clone());
         let intake = Intake::start(&store, checksum).map_err(SessionError::Thread)?;
@@ -200,12 +206,13 @@ impl<'a> Receiving<'a> {
             intake,
             active: BTreeMap::new(),
             open_parts: 0,
+            held_parts: 0,
             next_verified: 0,
             verifying: HashSet::new(),
             directories: Vec::new(),
             verdicts: PageBuilder::default(),
             full_pages: Vec::new(),
-            done,
+            history,
             failure: None,
             chunks_over: false,
             began: Instant::now(),
@@ -216,7 +223,8 @@ impl<'a> Receiving<'a> {
     fn run(&mut self, link: &mut dyn Link) -> Result<(), SessionError> {
         let mut wanted = self.decide_all(link)?;
         let bytes = bytes_of(&self.manifest, &wanted);
-        self.store.check_room(bytes)?;
+        let reserved: u64 = self.active.values().map(Active::reserved).sum();
+        self.store.check_room(bytes.saturating_sub(reserved))?;
         let held = self.active.values().map(|active| active.held_bytes).sum();
         self.caller.observer.event(&Event::Wanted { bytes, held, round: 0 });
         for round in 1..=MAX_ROUNDS {
@@ -236,14 +244,24 @@ impl<'a> Receiving<'a> {
             let bytes = bytes_of(&self.manifest, &wanted);
             self.caller.observer.event(&Event::Wanted { bytes, held: 0, round });
         }
-        self.finish_directories();
+        self.finish_directories(link)?;
         self.tell(&mut |message| link.send(message))?;
         link.send(&Message::End(Part::Transfer))?;
         Ok(())
     }
 
+    /// Remembers what was moved of files that have no verdict yet.
+    fn keep_history(&mut self) {
+        for (file, active) in &self.active {
+            if let (Some(entry), Some(progress)) = (self.manifest.get(*file), active.moved) {
+                self.history.keep(entry.path, progress);
+            }
+        }
+    }
+
     fn receive_chunks(&mut self, link: &mut dyn Link, wanted: &mut ChunkSet) -> Result<(), SessionError> {
         self.chunks_over = false;
+        self.set_waiting(true);
         let received = link.recv_chunks(wanted, self);
         if let Some(failure) = self.failure.take() {
             return Err(failure.into());
@@ -255,14 +273,21 @@ impl<'a> Receiving<'a> {
             let _ = self.incoming(message)?;
             self.absorb();
         }
+        self.set_waiting(false);
+        if self.active.values().any(|active| active.there.is_none()) {
+            return Err(misbehaved("it did not send the digest of each file").into());
+        }
         Ok(())
     }
 }
 
 impl Receiving<'_> {
-    fn hear(&self) {
-        if let Some(holder) = &self.holder {
-            holder.hear();
+    /// Says whether this session waits for its peer, or is busy itself.
+    fn set_waiting(&self, waiting: bool) {
+        match &self.holder {
+            Some(holder) if waiting => holder.wait(),
+            Some(holder) => holder.work(),
+            None => {}
         }
     }
 }
@@ -277,7 +302,7 @@ impl Talk for Receiving<'_> {
     }
 
     fn incoming(&mut self, message: Message<'_>) -> Result<ControlFlow<()>, LinkError> {
-        self.hear();
+        self.set_waiting(true);
         match message {
             Message::Sent(page) => {
                 for sent in page.iter() {
@@ -301,7 +326,8 @@ impl ChunkSink for Receiving<'_> {
     }
 
     fn write(&mut self, run: ChunkRun) -> Result<(), LinkError> {
-        self.hear();
+        // A slow disk is no silence of the peer.
+        self.set_waiting(false);
         let mut rest = run;
         while !rest.is_empty() {
             if self.failure.is_some() {
@@ -314,6 +340,7 @@ impl ChunkSink for Receiving<'_> {
             self.write_file(file, run)?;
             rest = after;
         }
+        self.set_waiting(true);
         Ok(())
     }
 }

@@ -61,11 +61,8 @@ struct Watch<'a> {
 
 impl Observer for Watch<'_> {
     fn event(&self, event: &Event<'_>) {
-        match event {
-            Event::Moved { bytes, .. } | Event::Compared { bytes } => {
-                self.moved.fetch_add(*bytes, Ordering::Relaxed);
-            }
-            _ => {}
+        if let Event::Moved { bytes, .. } = event {
+            self.moved.fetch_add(*bytes, Ordering::Relaxed);
         }
         self.observer.event(event);
     }

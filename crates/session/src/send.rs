@@ -9,7 +9,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use framing::{
     Checksum, ChunkSet, Decision, Digest, EntryKind, Feature, MAX_RANGES, Manifest, Message, Offer, Page,
@@ -19,13 +19,12 @@ use link::{IDLE_LIMIT, Link, LinkError};
 
 use crate::events::{Event, Side, Summary};
 use crate::hashing::{Hashing, Report};
-use crate::hello::{greet, meet, misbehaved, out_of_place};
+use crate::hello::{WORKING_INTERVAL, greet, meet, misbehaved, out_of_place};
+use crate::history::{History, Progress};
 use crate::sets::{SetOf, bytes_of, send_set};
 use crate::source::{SourceFile, Sources};
 use crate::{Caller, PutJob, SessionError};
 
-/// How often a side that is busy with its disk says so.
-pub(crate) const WORKING_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a receiver may ask again.
 const MAX_ROUNDS: u32 = 1000;
 
@@ -33,8 +32,9 @@ impl PutJob {
     /// Prepares to send these files, proving each with this checksum.
     #[must_use]
     pub fn new(sources: Sources, checksum: Checksum) -> Self {
-        let (unreadable, skipped) = sources.left_out();
-        Self { sources, checksum, summary: Summary { unreadable, skipped, ..Summary::default() } }
+        let skipped = sources.left_out();
+        let summary = Summary { skipped, ..Summary::default() };
+        Self { sources, checksum, history: History::default(), summary }
     }
 }
 
@@ -43,7 +43,8 @@ impl PutJob {
 pub fn put(link: &mut dyn Link, job: &mut PutJob, caller: Caller<'_>) -> Result<Summary, SessionError> {
     let began = Instant::now();
     greet(link, caller.software, &[Feature::Blake3])?;
-    let announced = Sending::announce(link, &mut job.sources, job.checksum, Message::Put, caller);
+    let history = &mut job.history;
+    let announced = Sending::announce(link, &mut job.sources, history, job.checksum, Message::Put, caller);
     if let Err(SessionError::Link(refused @ LinkError::Refused { .. })) = announced {
         return Err(refused.into());
     }
@@ -55,6 +56,7 @@ pub fn put(link: &mut dyn Link, job: &mut PutJob, caller: Caller<'_>) -> Result<
     }
     let mut sending = announced?;
     let sent = sending.run(link);
+    sending.keep_history();
     job.summary.add(&sending.summary);
     job.summary.elapsed += began.elapsed();
     sent?;
@@ -70,16 +72,18 @@ pub(crate) fn answer_get(
     caller: Caller<'_>,
 ) -> Result<Summary, SessionError> {
     let began = Instant::now();
-    let (unreadable, skipped) = sources.left_out();
-    let mut sending = Sending::announce(link, sources, checksum, Message::Offer, caller)?;
+    let skipped = sources.left_out();
+    let mut history = History::default();
+    let mut sending = Sending::announce(link, sources, &mut history, checksum, Message::Offer, caller)?;
     sending.run(link)?;
-    let mut summary = Summary { unreadable, skipped, elapsed: began.elapsed(), ..Summary::default() };
+    let mut summary = Summary { skipped, elapsed: began.elapsed(), ..Summary::default() };
     summary.add(&sending.summary);
     Ok(summary)
 }
 
 struct Sending<'a> {
     sources: &'a mut Sources,
+    history: &'a mut History,
     caller: Caller<'a>,
     checksum: Checksum,
     manifest: Manifest,
@@ -97,6 +101,8 @@ struct Sending<'a> {
     /// What is to be sent now.
     wanted: ChunkSet,
     round: u32,
+    /// Files that were begun since the last time there was something to tell.
+    begun: usize,
     /// The file that was read last.
     open: Option<(u32, SourceFile)>,
     /// Files between their first chunk and their digest.
@@ -110,7 +116,7 @@ struct Sending<'a> {
     /// Files whose outcome is still to be told in this round.
     outstanding: u32,
     told: BTreeMap<u32, Ending>,
-    moved: BTreeMap<u32, u64>,
+    moved: BTreeMap<u32, Progress>,
     began: Instant,
     summary: Summary,
 }
@@ -127,6 +133,7 @@ impl<'a> Sending<'a> {
     fn announce(
         link: &mut dyn Link,
         sources: &'a mut Sources,
+        history: &'a mut History,
         checksum: Checksum,
         head: fn(Offer) -> Message<'static>,
         caller: Caller<'a>,
@@ -166,6 +173,7 @@ impl<'a> Sending<'a> {
         let entries = manifest.len() as usize;
         Ok(Self {
             sources,
+            history,
             caller,
             checksum,
             manifest,
@@ -178,6 +186,7 @@ impl<'a> Sending<'a> {
             hashed,
             wanted: ChunkSet::new(),
             round: 0,
+            begun: 0,
             open: None,
             reading: BTreeMap::new(),
             followed: BTreeSet::new(),
@@ -189,6 +198,15 @@ impl<'a> Sending<'a> {
             began: Instant::now(),
             summary: Summary::default(),
         })
+    }
+
+    /// Remembers what was moved of files that have no verdict yet.
+    fn keep_history(&mut self) {
+        for (file, progress) in std::mem::take(&mut self.moved) {
+            if let Some(entry) = self.manifest.get(file) {
+                self.history.keep(entry.path, progress);
+            }
+        }
     }
 
     /// Does what the receiver asks for, until it says that the transfer is over.

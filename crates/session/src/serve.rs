@@ -1,6 +1,5 @@
 //! The server's side of a conversation.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,6 +8,7 @@ use link::{IDLE_LIMIT, Link};
 
 use crate::events::{Observer, Summary};
 use crate::hello::{greet, meet, out_of_place};
+use crate::history::History;
 use crate::receive::receive;
 use crate::send::answer_get;
 use crate::source::{SourceError, Sources};
@@ -56,14 +56,20 @@ fn converse(
         offered.into_iter().filter(|(_, on)| *on).map(|(feature, _)| feature).collect();
     greet(link, caller.software, &features)?;
     meet(link, observer)?;
-    match link.recv(IDLE_LIMIT) {
+    let asked = loop {
+        match link.recv(IDLE_LIMIT) {
+            Ok(Message::Working) => {}
+            asked => break asked,
+        }
+    };
+    match asked {
         Ok(Message::Put(offer)) => {
             if !service.takes {
                 return decline(link, Refusal::Policy, "this server takes no files".to_owned());
             }
             let began = Instant::now();
             let mut summary = Summary::default();
-            receive(link, offer, &service.store, caller, &mut HashSet::new(), &mut summary)?;
+            receive(link, offer, &service.store, caller, &mut History::default(), &mut summary)?;
             summary.elapsed = began.elapsed();
             link.finish();
             Ok(Some(summary))
@@ -74,11 +80,14 @@ fn converse(
             }
             let checksum = get.checksum;
             match find(&service.store, &get, observer) {
-                Ok(mut sources) => {
-                    let summary = answer_get(link, &mut sources, checksum, caller)?;
-                    link.finish();
-                    Ok(Some(summary))
-                }
+                Ok(mut sources) => match answer_get(link, &mut sources, checksum, caller) {
+                    Ok(summary) => {
+                        link.finish();
+                        Ok(Some(summary))
+                    }
+                    Err(SessionError::Manifest(error)) => decline(link, Refusal::Policy, error.to_string()),
+                    Err(error) => Err(error),
+                },
                 Err((refusal, text)) => decline(link, refusal, text),
             }
         }

@@ -109,6 +109,14 @@ impl Facts {
         }
     }
 
+    /// Of something that nothing can be found out about: it is offered, and then can't be read.
+    const UNKNOWN: Self =
+        Self { kind: FileKind::File, len: 0, mode: 0, mtime: 0, mtime_nanos: 0, blocks: 0, identity: (0, 0) };
+
+    const fn as_unreadable(self) -> Self {
+        Self { kind: FileKind::File, len: 0, ..self }
+    }
+
     /// Whether the file is, as far as its length and time can tell, what it was.
     const fn is_unchanged(&self, since: &Self) -> bool {
         self.len == since.len && self.mtime == since.mtime && self.mtime_nanos == since.mtime_nanos
@@ -198,7 +206,6 @@ impl Item {
 pub struct Sources {
     place: Arc<dyn Place>,
     items: Vec<Item>,
-    unreadable: u64,
     skipped: u64,
 }
 
@@ -233,9 +240,9 @@ impl Sources {
         Ok(walk.finish())
     }
 
-    /// Files and directories left out so far because they could not be read, and because they are links or special.
-    pub(crate) const fn left_out(&self) -> (u64, u64) {
-        (self.unreadable, self.skipped)
+    /// How many links and special files were left out.
+    pub(crate) const fn left_out(&self) -> u64 {
+        self.skipped
     }
 
     /// The manifest of what is not done yet, and each entry's item.
@@ -332,7 +339,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(place: Arc<dyn Place>, follow: bool, observer: &'a dyn Observer) -> Self {
-        let sources = Sources { place, items: Vec::new(), unreadable: 0, skipped: 0 };
+        let sources = Sources { place, items: Vec::new(), skipped: 0 };
         Self { sources, follow, observer, tops: HashMap::new(), inside: Vec::new() }
     }
 
@@ -390,7 +397,13 @@ impl<'a> Walk<'a> {
         }
         let mut names = match self.sources.place.list(local) {
             Ok(names) => names,
-            Err(error) => return self.fail(local, &error),
+            Err(error) => {
+                // It is offered as a file that can't be read, so that the other side hears of it.
+                if let Some(item) = self.sources.items.last_mut() {
+                    item.facts = item.facts.as_unreadable();
+                }
+                return self.note_unreadable(local, &error);
+            }
         };
         names.sort();
         for name in names {
@@ -402,8 +415,8 @@ impl<'a> Walk<'a> {
             let facts = match self.sources.place.facts(&local, self.follow) {
                 Ok(facts) => facts,
                 Err(error) => {
-                    self.fail(&local, &error);
-                    continue;
+                    self.note_unreadable(&local, &error);
+                    Facts::UNKNOWN
                 }
             };
             match facts.kind {
@@ -429,8 +442,7 @@ impl<'a> Walk<'a> {
         self.observer.event(&Event::Skipped { path, why });
     }
 
-    fn fail(&mut self, path: &Path, error: &io::Error) {
-        self.sources.unreadable += 1;
+    fn note_unreadable(&self, path: &Path, error: &io::Error) {
         self.observer
             .event(&Event::Skipped { path: path.as_os_str(), why: &format!("cannot be read: {error}") });
     }

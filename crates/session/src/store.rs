@@ -19,6 +19,7 @@ use cap_std::fs::Dir;
 use framing::Entry;
 use rustix::fs::Mode;
 
+pub(crate) use commit::MANY;
 use commit::flush_directory;
 pub use commit::{Committed, Finished, commit};
 pub use holders::{Claim, Holder, Holders};
@@ -195,7 +196,7 @@ impl Store {
 
     /// Makes directories, and makes those last that are new: what became of each.
     pub(crate) fn make_directories(&self, paths: Vec<(u32, SafePath)>) -> Vec<(u32, io::Result<()>)> {
-        let many = paths.len() >= commit::MANY;
+        let many = paths.len() >= MANY;
         let mut new = false;
         let mut made: Vec<(u32, io::Result<()>)> = paths
             .into_iter()
@@ -214,11 +215,9 @@ impl Store {
                 (index, made)
             })
             .collect();
-        // The directory's own handle may only name it; `.` opened for reading can be flushed.
-        let flush = || self.dir.open(".").and_then(commit::flush_file_system);
         if new
             && many
-            && let Err(error) = flush()
+            && let Err(error) = self.flush()
         {
             made.iter_mut()
                 .for_each(|(_, made)| *made = Err(io::Error::new(error.kind(), error.to_string())));
@@ -227,13 +226,21 @@ impl Store {
     }
 
     /// Gives a directory its permissions and time: its path.
-    pub(crate) fn finish_directory(&self, entry: &Entry<'_>) -> io::Result<PathBuf> {
+    pub(crate) fn finish_directory(&self, entry: &Entry<'_>, flush: bool) -> io::Result<PathBuf> {
         let path = SafePath::parse(entry.path).and_then(|path| path.with_prefix(&self.options.prefix));
         let path = path.map_err(io::Error::other)?;
         let dir = self.dir.open(path.as_path())?.into_std();
         rustix::fs::fchmod(&dir, Mode::from_raw_mode(entry.mode.into()))?;
         commit::set_mtime(&dir, (entry.mtime, entry.mtime_nanos))?;
-        dir.sync_all()?;
+        if flush {
+            dir.sync_all()?;
+        }
         Ok(path.as_path().to_owned())
+    }
+
+    /// Flushes everything on the store's file system.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        // The directory's own handle may only name it; `.` opened for reading can be flushed.
+        self.dir.open(".").and_then(commit::flush_file_system)
     }
 }

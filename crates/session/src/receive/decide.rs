@@ -3,7 +3,9 @@
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
 
-use framing::{CHUNK_LEN, ChunkSet, Decision, DecisionRun, MAX_RANGES, Message, PageBuilder, Part, Verdict};
+use framing::{
+    CHUNK_LEN, ChunkSet, Decision, DecisionRun, MAX_RANGES, Manifest, Message, PageBuilder, Part, Verdict,
+};
 use link::{IDLE_LIMIT, Link, LinkError};
 
 use super::Receiving;
@@ -11,7 +13,7 @@ use super::state::{Active, Phase};
 use crate::SessionError;
 use crate::compare::{Compared, Comparison};
 use crate::events::Event;
-use crate::hello::{misbehaved, out_of_place};
+use crate::hello::{Pulse, misbehaved, out_of_place};
 use crate::sets::{SetOf, held_of, send_set};
 use crate::store::{IfExists, PartFile, Plan, StoreError};
 
@@ -48,15 +50,14 @@ impl Receiving<'_> {
     fn decide(&mut self) -> Result<(Vec<Decision>, VecDeque<Comparison>), SessionError> {
         let mut decisions = Vec::with_capacity(self.manifest.len() as usize);
         let mut comparisons = VecDeque::new();
-        let mut names = HashSet::new();
+        if has_twins(&self.manifest) {
+            return Err(misbehaved("it offered two files of the same name").into());
+        }
         let mut directories = Vec::new();
         let mut open_parts = 0;
         for index in 0..self.manifest.len() {
             let Some(entry) = self.manifest.get(index) else { break };
-            if !names.insert(entry.path.to_vec()) {
-                return Err(misbehaved("it offered two files of the same name").into());
-            }
-            if self.done.contains(entry.path) {
+            if self.history.is_done(entry.path) {
                 self.repeat_verdict(index);
                 decisions.push(Decision::Keep);
                 continue;
@@ -125,10 +126,11 @@ impl Receiving<'_> {
                         }
                         _ => return Err(misbehaved("it sent sums that nobody asked for").into()),
                     }
+                    let mut over_with = Vec::new();
                     let mut at = chunks.start;
                     while at < chunks.end {
                         while let Some(passed) = waiting.pop_front_if(|next| next.chunks().end <= at) {
-                            done.push(self.finish_comparison(passed)?);
+                            over_with.push(passed);
                         }
                         at = match waiting.front_mut() {
                             Some(next) if next.chunks().contains(&at) => next.compare(&self.store, &sums, at),
@@ -136,6 +138,9 @@ impl Receiving<'_> {
                             Some(next) => next.chunks().start.min(chunks.end),
                             None => chunks.end,
                         };
+                    }
+                    for passed in over_with {
+                        done.push(self.finish_comparison(link, passed)?);
                     }
                     let bytes = (chunks.end - chunks.start) * CHUNK_LEN as u64;
                     self.caller.observer.event(&Event::Compared { bytes });
@@ -146,12 +151,16 @@ impl Receiving<'_> {
             }
         }
         for comparison in waiting {
-            done.push(self.finish_comparison(comparison)?);
+            done.push(self.finish_comparison(link, comparison)?);
         }
         Ok(done)
     }
 
-    fn finish_comparison(&self, comparison: Comparison) -> Result<Compared, SessionError> {
+    fn finish_comparison(
+        &self,
+        link: &mut dyn Link,
+        comparison: Comparison,
+    ) -> Result<Compared, SessionError> {
         let file = comparison.file;
         let holes = from_start(&self.holes.within(comparison.chunks().clone()), comparison.chunks().start);
         let (Some(active), Some(entry)) = (self.active.get(&file), self.manifest.get(file)) else {
@@ -162,8 +171,27 @@ impl Receiving<'_> {
             let dir = self.store.parent_of(&target.path, true)?;
             PartFile::open(&dir, target.path.name(), target.part, entry.len(), self.store.claim())
         };
-        let write = |error| StoreError::Write { path: target.path.as_path().to_owned(), error };
-        Ok(comparison.finish(&self.store, &holes, open_part).map_err(write)?)
+        let mut pulse = Pulse::new();
+        let mut lost = None;
+        let mut go_on = || {
+            lost = lost.take().or_else(|| pulse.beat(link).err());
+            lost.is_none()
+        };
+        let finished = comparison.finish(&self.store, &holes, open_part, &mut go_on);
+        if let Some(lost) = lost {
+            return Err(lost.into());
+        }
+        match finished {
+            Ok(compared) => Ok(compared),
+            Err(error) => {
+                let error = StoreError::Write { path: target.path.as_path().to_owned(), error };
+                // What can't be read or copied here is sent instead; what can't be written fails when it comes.
+                if error.is_no_space() {
+                    return Err(error.into());
+                }
+                Ok(Compared { file, part: None, held: ChunkSet::new(), same: None })
+            }
+        }
     }
 
     /// What the comparison means for the file.
@@ -182,12 +210,19 @@ impl Receiving<'_> {
             self.judge(file, Verdict::Refused("a file of its name is there already"), OsStr::new(""));
             return Decision::Refuse;
         }
-        active.part = part;
+        // Of too many, the part is found again by its name when its chunks come.
+        self.held_parts += usize::from(part.is_some());
+        active.part = part.filter(|_| self.held_parts <= MAX_OPEN_PARTS);
         let mut held = held;
         held.extend(from_start(&self.holes.within(active.chunks.clone()), active.chunks.start).ranges());
         active.fill(held);
         Decision::Take
     }
+}
+
+fn has_twins(manifest: &Manifest) -> bool {
+    let mut paths = HashSet::with_capacity(manifest.len() as usize);
+    !manifest.iter().all(|(_, entry)| paths.insert(entry.path))
 }
 
 /// Chunks by their numbers in the transfer, counted from their file's start.

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use framing::{ChunkSet, Message, Sent, SentOutcome, Stored, Verdict};
 use link::{ChunkRun, Link, LinkError};
@@ -15,10 +14,10 @@ use super::state::Phase;
 use crate::SessionError;
 use crate::compare::Comparison;
 use crate::events::{Event, FileReport, Outcome, Side};
-use crate::hello::misbehaved;
+use crate::hello::{Pulse, WORKING_INTERVAL, misbehaved};
+use crate::history::Progress;
 use crate::intake::{Destination, Happened};
-use crate::send::WORKING_INTERVAL;
-use crate::store::{Committed, Finished, StoreError};
+use crate::store::{Committed, Finished, MANY, StoreError};
 
 /// Files that may be verified where they lie at a time.
 const MAX_VERIFYING: usize = 32;
@@ -34,17 +33,22 @@ impl Receiving<'_> {
         let chunks = run.chunks();
         let bytes = run.len();
         if !open {
-            if self.open_parts >= MAX_OPEN {
+            if self.open_parts >= 4 * MAX_OPEN {
                 return Err(LinkError::Damaged("too many files are unfinished at the same time"));
             }
             self.open_parts += 1;
             open_file(&self.intake, &self.manifest, file, active);
         }
-        active.moved += bytes;
+        active.moved.get_or_insert_with(Progress::begin).add(bytes);
         self.intake.write(file, chunks.start - active.chunks.start, run);
         let left = left.saturating_sub(chunks.end - chunks.start);
         active.phase = Phase::Filling { left, open: true };
-        if left == 0 {
+        if left == 0 && self.open_parts > MAX_OPEN && active.there.is_none() {
+            // Too many wait for their digests: this one is closed, and read again when its digest comes.
+            self.open_parts -= 1;
+            active.fill(ChunkSet::from(0..active.chunks.end - active.chunks.start));
+            self.intake.drop_file(file, false);
+        } else if left == 0 {
             active.phase = Phase::Hashing;
             self.intake.complete(file);
         }
@@ -66,19 +70,14 @@ impl Receiving<'_> {
                 Err(misbehaved("it sent the digest of no file"))
             };
         };
-        if active.there.is_some() && matches!(sent.outcome, SentOutcome::Digest(_)) {
+        let is_digest = matches!(sent.outcome, SentOutcome::Digest(_));
+        if active.there.is_some() && (is_digest || matches!(active.phase, Phase::Committing)) {
             return Err(misbehaved("it sent a file's digest twice"));
         }
         match sent.outcome {
             SentOutcome::Digest(digest) => {
                 active.there = Some(digest);
-                // A file of which nothing has to come begins now, so that not all of them are open at the same time.
-                if let Phase::Filling { left: 0, open: false } = active.phase {
-                    self.open_parts += 1;
-                    active.phase = Phase::Hashing;
-                    open_file(&self.intake, &self.manifest, file, active);
-                    self.intake.complete(file);
-                }
+                self.begin_if_complete(file);
                 self.finish(file);
             }
             SentOutcome::Changed if matches!(active.phase, Phase::Hashing) => {
@@ -150,10 +149,19 @@ impl Receiving<'_> {
     fn refill(&mut self, file: u32) {
         if let Some(active) = self.active.get_mut(&file) {
             active.fill(from_start(&self.holes.within(active.chunks.clone()), active.chunks.start));
-            // Whatever is there now: the sender has told its digest, or will.
-            if let Phase::Filling { left: 0, .. } = active.phase {
-                active.phase = Phase::Differs;
-            }
+        }
+        self.begin_if_complete(file);
+    }
+
+    /// Begins with a file of which nothing has to come once its digest is known, so that not all of them are open at the
+    /// same time.
+    fn begin_if_complete(&mut self, file: u32) {
+        let Some(active) = self.active.get_mut(&file).filter(|active| active.there.is_some()) else { return };
+        if let Phase::Filling { left: 0, open: false } = active.phase {
+            self.open_parts += 1;
+            active.phase = Phase::Hashing;
+            open_file(&self.intake, &self.manifest, file, active);
+            self.intake.complete(file);
         }
     }
 
@@ -239,6 +247,7 @@ impl Receiving<'_> {
     }
 
     fn judge_as(&mut self, index: u32, verdict: Verdict<'_>, name: &OsStr, outcome: Outcome<'_>) {
+        self.verifying.remove(&index);
         let active = self.active.remove(&index);
         if let Some(active) = &active {
             let opened = !matches!(active.phase, Phase::Filling { open: false, .. } | Phase::Verifying(_));
@@ -246,19 +255,20 @@ impl Receiving<'_> {
         }
         self.push_verdict(&Stored { index, verdict, name: name.as_bytes() });
         let Some(entry) = self.manifest.get(index) else { return };
+        let (now, held) = active.map_or((None, 0), |active| (active.moved, active.held_bytes));
+        let account = self.history.settle(entry.path, now, held, self.began);
         let report = FileReport {
             side: Side::Receiver,
             path: OsStr::from_bytes(entry.path),
             name,
             len: entry.len(),
-            moved: active.as_ref().map_or(0, |active| active.moved),
-            held: active.map_or(0, |active| active.held_bytes),
-            elapsed: self.began.elapsed(),
+            moved: account.moved,
+            held: account.held,
+            elapsed: account.elapsed,
             outcome,
         };
         self.summary.count(&report);
         self.caller.observer.event(&Event::File(&report));
-        self.done.insert(entry.path.to_vec());
     }
 
     /// Says again that an entry needs nothing more, one that had its verdict on an earlier connection.
@@ -349,6 +359,7 @@ impl Receiving<'_> {
             if held.len() == active.chunks.end - active.chunks.start {
                 held = ChunkSet::new();
             }
+            held.extend(from_start(&self.holes.within(active.chunks.clone()), active.chunks.start).ranges());
             active.fill(held);
             wanted.extend(active.wanted().ranges());
         }
@@ -372,20 +383,30 @@ impl Receiving<'_> {
     }
 
     /// Gives the directories their permissions and times, the inner ones first.
-    pub(super) fn finish_directories(&mut self) {
-        for index in std::mem::take(&mut self.directories).into_iter().rev() {
+    pub(super) fn finish_directories(&mut self, link: &mut dyn Link) -> Result<(), LinkError> {
+        let indices = std::mem::take(&mut self.directories);
+        let many = indices.len() >= MANY;
+        let mut pulse = Pulse::new();
+        let mut finished = Vec::with_capacity(indices.len());
+        for index in indices.into_iter().rev() {
             let Some(entry) = self.manifest.get(index) else { continue };
-            match self.store.finish_directory(&entry) {
-                Ok(path) => {
-                    let path: PathBuf = path;
-                    self.judge(index, Verdict::Directory, path.as_os_str());
-                }
-                Err(error) => {
-                    let why = format!("its permissions or time cannot be set: {error}");
-                    self.judge(index, Verdict::Refused(&why), OsStr::new(""));
-                }
-            }
+            finished.push((index, self.store.finish_directory(&entry, !many)));
+            pulse.beat(link)?;
         }
+        let flushed = if many { self.store.flush() } else { Ok(()) };
+        for (index, finished) in finished {
+            let error = match (finished, &flushed) {
+                (Ok(path), Ok(())) => {
+                    self.judge(index, Verdict::Directory, path.as_os_str());
+                    continue;
+                }
+                (Err(error), _) => error.to_string(),
+                (Ok(_), Err(error)) => error.to_string(),
+            };
+            let why = format!("its permissions or time cannot be set: {error}");
+            self.judge(index, Verdict::Refused(&why), OsStr::new(""));
+        }
+        Ok(())
     }
 }
 

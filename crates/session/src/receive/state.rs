@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use framing::{ChunkSet, Digest};
 
+use crate::history::Progress;
 use crate::store::{PartFile, Target};
 
 /// A file that has no verdict yet.
@@ -25,8 +26,8 @@ pub(super) struct Active {
     pub(super) here: Option<Digest>,
     /// What the sender says that it comes to.
     pub(super) there: Option<Digest>,
-    /// Bytes of it that came.
-    pub(super) moved: u64,
+    /// How much of it came on this connection.
+    pub(super) moved: Option<Progress>,
 }
 
 /// How far a file has come.
@@ -58,7 +59,7 @@ impl Active {
             held_bytes: 0,
             here: None,
             there: None,
-            moved: 0,
+            moved: None,
         }
     }
 
@@ -68,6 +69,11 @@ impl Active {
         self.held = held;
         self.here = None;
         self.phase = Phase::Filling { left, open: false };
+    }
+
+    /// Bytes of the disk that its partial file has taken for what is still to come.
+    pub(super) fn reserved(&self) -> u64 {
+        self.part.as_ref().map_or(0, |part| part.room_taken().saturating_sub(self.held_bytes))
     }
 
     /// Its chunks that are still wanted, by their numbers in the transfer.

@@ -11,13 +11,18 @@ use link::{ChunkRun, ChunkSource, Filled, LinkError, Talk};
 use super::{Ending, Sending};
 use crate::events::Event;
 use crate::hello::out_of_place;
+use crate::history::Progress;
 use crate::source::SourceFile;
+
+/// Files that are begun before what is known of the earlier ones is told.
+const MAX_BEGUN: usize = 64;
 
 impl Talk for Sending<'_> {
     fn outgoing(
         &mut self,
         send: &mut dyn FnMut(&Message<'_>) -> Result<(), LinkError>,
     ) -> Result<(), LinkError> {
+        self.begun = 0;
         self.follow_more();
         while let Ok((file, digest)) = self.hashed.try_recv() {
             self.take_digest(file, digest);
@@ -44,8 +49,15 @@ impl ChunkSource for Sending<'_> {
         let Some(file) = self.manifest.file_of(first) else { return Filled::Skip(self.manifest.chunks()) };
         let chunks = self.manifest.chunks_of(file);
         if self.is_judged(file) {
+            self.reading.remove(&file);
             return Filled::Skip(chunks.end);
         }
+        // So many small files at a time, and their digests in between: neither side has more of them open than that.
+        let is_new = self.open.as_ref().is_none_or(|(open, _)| *open != file);
+        if is_new && self.begun == MAX_BEGUN {
+            return Filled::Pause;
+        }
+        self.begun += usize::from(is_new);
         let streamed = self.is_streamed(file);
         let count = slots.len().min((chunks.end - first) as usize);
         let offset = (first - chunks.start) * CHUNK_LEN as u64;
@@ -74,7 +86,7 @@ impl ChunkSource for Sending<'_> {
         // The link reads the chunks of one file at a time, so a run belongs to one file.
         let Some(file) = self.manifest.file_of(run.chunks().start) else { return };
         let bytes = run.len();
-        *self.moved.entry(file).or_default() += bytes;
+        self.moved.entry(file).or_insert_with(Progress::begin).add(bytes);
         self.summary.moved += bytes;
         if let Some(entry) = self.manifest.get(file) {
             self.caller.observer.event(&Event::Moved { bytes, path: OsStr::from_bytes(entry.path) });

@@ -23,7 +23,7 @@ impl Sending<'_> {
         let mut all_held = 0;
         for (index, entry) in self.manifest.iter() {
             let held = match self.decisions.get(index as usize) {
-                _ if entry.kind == EntryKind::Directory => continue,
+                _ if entry.kind == EntryKind::Directory || self.is_judged(index) => continue,
                 Some(Decision::Take) => held_of(&self.manifest, index, wanted, &self.holes),
                 Some(Decision::Verify) => entry.len(),
                 _ => continue,
@@ -153,14 +153,16 @@ impl Sending<'_> {
             (Verdict::Directory, None) if entry.kind == EntryKind::Directory => Outcome::Directory,
             _ => return Err(misbehaved("its verdict on a file does not fit what it was sent")),
         };
+        let (now, held) = (self.moved.remove(&stored.index), self.held.remove(&stored.index));
+        let account = self.history.settle(entry.path, now, held.unwrap_or_default(), self.began);
         let report = FileReport {
             side: Side::Sender,
             path: OsStr::from_bytes(entry.path),
             name: OsStr::from_bytes(stored.name),
             len: entry.len(),
-            moved: self.moved.remove(&stored.index).unwrap_or_default(),
-            held: self.held.remove(&stored.index).unwrap_or_default(),
-            elapsed: self.began.elapsed(),
+            moved: account.moved,
+            held: account.held,
+            elapsed: account.elapsed,
             outcome,
         };
         self.summary.count(&report);

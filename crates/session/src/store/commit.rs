@@ -13,7 +13,7 @@ use super::name::numbered;
 use super::{IfExists, PartFile, Target};
 
 /// From how many files on one flush of the whole file system is cheaper than one for each.
-pub(super) const MANY: usize = 8;
+pub(crate) const MANY: usize = 8;
 /// How many numbers are tried to find a free name.
 const MAX_NUMBER: u32 = 100_000;
 

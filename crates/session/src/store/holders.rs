@@ -22,7 +22,8 @@ const LONG_WAIT: Duration = Duration::from_secs(6);
 /// A session that holds partial files.
 #[derive(Debug)]
 pub struct Holder {
-    heard: Mutex<Instant>,
+    /// When it last heard from its peer; `None` while it is busy with something else than waiting for it.
+    heard: Mutex<Option<Instant>>,
     closer: Closer,
 }
 
@@ -30,15 +31,20 @@ impl Holder {
     /// A session whose link `closer` closes.
     #[must_use]
     pub fn new(closer: Closer) -> Self {
-        Self { heard: Mutex::new(Instant::now()), closer }
+        Self { heard: Mutex::new(None), closer }
     }
 
-    /// Takes note that the session has heard from its peer.
-    pub fn hear(&self) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    /// Takes note that the session has heard from its peer, and waits for more.
+    pub fn wait(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    fn heard(&self) -> Instant {
+    /// Takes note that it is the session itself that is busy.
+    pub fn work(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn heard(&self) -> Option<Instant> {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -117,9 +123,9 @@ impl Wait<'_> {
     pub(super) fn is_worthwhile(&mut self) -> bool {
         let holder = self.claim.holders.table().get(&self.identity).cloned();
         let Some(holder) = holder else { return self.began.elapsed() < SHORT_WAIT };
-        let heard = holder.heard();
+        // One that is busy is alive: this is another client with the same file.
+        let Some(heard) = holder.heard() else { return false };
         if *self.heard.get_or_insert(heard) != heard {
-            // It is alive: this is another client with the same file.
             return false;
         }
         if heard.elapsed() > SILENCE {

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 use framing::{CHUNK_LEN, Checksum, ChunkSet, Entry, Hasher};
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, SeekFrom};
 
@@ -162,6 +162,11 @@ impl PartFile {
         written
     }
 
+    /// Bytes that it takes on the disk.
+    pub(crate) fn room_taken(&self) -> u64 {
+        self.file.metadata().map_or(0, |about| MetadataExt::blocks(&about).saturating_mul(512).min(self.len))
+    }
+
     /// Has the file system set the room for the whole file aside, in one piece if it can.
     ///
     /// Fails only for want of room: file systems that can't do it, or keep files in memory, go without.
@@ -225,7 +230,19 @@ fn open(dir: &Dir, name: &OsStr, new: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(new).mode(0o600);
     options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
-    let file = dir.open_with(name, &options)?.into_std();
+    let file = match dir.open_with(name, &options) {
+        // It got its final permissions, and then something came between it and its final name.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !new => {
+            let about = dir.symlink_metadata(name)?;
+            if !about.is_file() {
+                return Err(error);
+            }
+            dir.set_permissions(name, Permissions::from_mode(0o600))?;
+            dir.open_with(name, &options)?
+        }
+        opened => opened?,
+    };
+    let file = file.into_std();
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("something else has the name of its partial file"));
     }

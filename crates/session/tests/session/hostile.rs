@@ -257,3 +257,13 @@ fn a_wrong_digest_never_gets_a_final_name() {
     assert!(heard.contains("Compare"), "a repair was begun: {heard}");
     assert!(!pair.to("x").exists());
 }
+
+#[test]
+fn a_sender_that_keeps_its_digests_to_itself_is_hung_up_on() {
+    let silent = |rogue: &mut Rogue| {
+        rogue.put(&[(b"x", 5)]);
+        rogue.frame(Kind::Chunk, 0, b"12345");
+        rogue.say(&Message::End(Part::Chunks));
+    };
+    assert_refused(silent, "did not send the digest of each file");
+}

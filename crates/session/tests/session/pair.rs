@@ -103,7 +103,10 @@ impl Pair {
 
     pub(crate) fn put(&self, names: &[&str]) -> Result<Summary, SessionError> {
         let paths: Vec<PathBuf> = names.iter().map(|name| self.from(name)).collect();
-        let sources = Sources::local(&paths, false, &*self.diary)?;
+        self.put_sources(Sources::local(&paths, false, &*self.diary)?)
+    }
+
+    pub(crate) fn put_sources(&self, sources: Sources) -> Result<Summary, SessionError> {
         let mut job = PutJob::new(sources, self.checksum);
         let caller = Caller { software: "test-client", observer: &*self.diary };
         let service = self.service("to");

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use crate::pair::{Pair, noise, write};
 use framing::{CHUNK_LEN, Checksum};
 use session::store::{Claim, PartFile};
-use session::{IfExists, SessionError, SourceError};
+use session::{IfExists, SessionError, SourceError, Sources};
 
 #[test]
 fn files_of_every_awkward_length_arrive() {
@@ -265,4 +265,98 @@ fn sources_that_cannot_be_sent_are_named() {
     assert!(matches!(pair.put(&["a/x", "b/x"]), Err(SessionError::Source(SourceError::SameName { .. }))));
     assert_eq!(pair.put(&["a/x", "a/x"]).unwrap().verified, 1);
     assert!(pair.diary.has("named twice"));
+}
+
+#[test]
+fn thousands_of_tiny_files_arrive_over_one_connection() {
+    for len in [0, 2, 100] {
+        let pair = Pair::new();
+        for number in 0..3000 {
+            write(pair.from(&format!("tree/{number}")), &noise(number, len));
+        }
+        let summary = pair.put(&["tree"]).unwrap();
+        assert_eq!((summary.verified, summary.moved), (3000, 3000 * len as u64), "of {len} bytes");
+        assert!(pair.parts().is_empty());
+    }
+}
+
+#[test]
+fn thousands_of_sparse_files_arrive_over_one_connection() {
+    let pair = Pair::new();
+    std::fs::create_dir(pair.from("tree")).unwrap();
+    for number in 0..2000 {
+        let file = std::fs::File::create(pair.from(&format!("tree/{number}"))).unwrap();
+        file.write_all_at(&noise(number, CHUNK_LEN), 1 << 16).unwrap();
+        file.set_len(1 << 18).unwrap();
+    }
+    assert_eq!(pair.put(&["tree"]).unwrap().verified, 2000);
+    pair.assert_same("tree/1999", "tree/1999");
+    assert!(pair.parts().is_empty());
+}
+
+#[test]
+fn thousands_of_files_are_updated_over_one_connection() {
+    let mut pair = Pair::new();
+    pair.if_exists = IfExists::Update;
+    for number in 0..1500 {
+        let mut bytes = noise(number, 3 * CHUNK_LEN);
+        write(pair.to(&format!("tree/{number}")), &bytes);
+        bytes[CHUNK_LEN] ^= 1;
+        write(pair.from(&format!("tree/{number}")), &bytes);
+    }
+    let summary = pair.put(&["tree"]).unwrap();
+    assert_eq!((summary.verified, summary.moved), (1500, 1500 * CHUNK_LEN as u64));
+    pair.assert_same("tree/7", "tree/7");
+}
+
+#[test]
+fn files_that_were_there_and_changed_meanwhile_do_not_stop_the_others() {
+    let pair = Pair::new();
+    for number in 0..100 {
+        write(pair.from(&format!("tree/{number}")), &noise(number, 5000));
+    }
+    assert_eq!(pair.put(&["tree"]).unwrap().verified, 100);
+    let sources = Sources::local(&[pair.from("tree")], false, &*pair.diary).unwrap();
+    for number in 0..60 {
+        write(pair.from(&format!("tree/{number}")), &noise(number, 6000));
+    }
+    let summary = pair.put_sources(sources).unwrap();
+    assert_eq!((summary.changed, summary.already_there), (60, 40));
+}
+
+#[test]
+fn what_cannot_be_read_is_told_to_who_gets_it() {
+    let pair = Pair::new();
+    write(pair.from("tree/good"), b"good");
+    // A directory in the place of a file that was found, as one that can't be read looks like.
+    write(pair.from("tree/gone"), b"gone");
+    let sources = Sources::local(&[pair.from("tree")], false, &*pair.diary).unwrap();
+    std::fs::remove_file(pair.from("tree/gone")).unwrap();
+    let summary = pair.put_sources(sources).unwrap();
+    assert_eq!((summary.verified, summary.unreadable), (1, 1));
+    assert!(!summary.is_complete());
+}
+
+#[test]
+fn a_partial_file_with_its_final_permissions_goes_on() {
+    let pair = Pair::new();
+    write(pair.from("x"), &noise(9, 10 * CHUNK_LEN));
+    let part = interrupt(&pair, "x");
+    std::fs::set_permissions(&part, PermissionsExt::from_mode(0o400)).unwrap();
+    let summary = pair.put(&["x"]).unwrap();
+    assert_eq!((summary.verified, summary.moved), (1, 0));
+    pair.assert_same("x", "x");
+}
+
+#[test]
+fn a_refused_file_leaves_no_partial_file() {
+    let mut pair = Pair::new();
+    pair.if_exists = IfExists::Fail;
+    let old = noise(1, 100 * CHUNK_LEN);
+    let mut new = old.clone();
+    new[0] ^= 1;
+    write(pair.to("x"), &old);
+    write(pair.from("x"), &new);
+    assert_eq!(pair.put(&["x"]).unwrap().refused, 1);
+    assert!(pair.parts().is_empty());
 }
