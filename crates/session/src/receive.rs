@@ -274,7 +274,7 @@ impl<'a> Receiving<'a> {
             self.absorb();
         }
         self.set_waiting(false);
-        if self.active.values().any(|active| active.there.is_none()) {
+        if self.active.values().any(Active::is_untold) {
             return Err(misbehaved("it did not send the digest of each file").into());
         }
         Ok(())

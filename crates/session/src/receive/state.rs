@@ -88,6 +88,11 @@ impl Active {
         wanted
     }
 
+    /// Whether the sender has said nothing yet of how reading it ended.
+    pub(super) const fn is_untold(&self) -> bool {
+        self.there.is_none() && !matches!(self.phase, Phase::Changed)
+    }
+
     /// Whether it can't go on before the next round.
     pub(super) const fn is_resting(&self) -> bool {
         match self.phase {

@@ -14,8 +14,11 @@ use link::Closer;
 
 /// How long a session must have heard nothing to make way for another one.
 const SILENCE: Duration = Duration::from_secs(2);
-/// How long to wait for a lock whose holder is not known: it is in another process, or just about to let go.
+/// How long to wait for a lock whose holder is not known (it is in another process, or just about to let go), and to see
+/// whether a known one is alive.
 const SHORT_WAIT: Duration = Duration::from_millis(500);
+/// How long to wait for a holder that is busy with its disk.
+const BUSY_WAIT: Duration = Duration::from_secs(2);
 /// How long to wait for a holder to fall silent and to let go.
 const LONG_WAIT: Duration = Duration::from_secs(6);
 
@@ -87,7 +90,7 @@ impl Claim {
 
     /// Starts waiting for somebody else's lock on a file.
     pub(super) fn wait(&self, file: &File) -> io::Result<Wait<'_>> {
-        Ok(Wait { claim: self, identity: identity(file)?, began: Instant::now(), heard: None })
+        Ok(Wait { claim: self, identity: identity(file)?, began: Instant::now() })
     }
 }
 
@@ -114,18 +117,17 @@ pub(super) struct Wait<'a> {
     claim: &'a Claim,
     identity: Identity,
     began: Instant,
-    /// When the holder had last heard from its peer, as the wait began.
-    heard: Option<Instant>,
 }
 
 impl Wait<'_> {
     /// Whether it is worth to look at the lock again. Closes the holder's link when it has been silent for long.
-    pub(super) fn is_worthwhile(&mut self) -> bool {
+    pub(super) fn is_worthwhile(&self) -> bool {
         let holder = self.claim.holders.table().get(&self.identity).cloned();
         let Some(holder) = holder else { return self.began.elapsed() < SHORT_WAIT };
-        // One that is busy is alive: this is another client with the same file.
-        let Some(heard) = holder.heard() else { return false };
-        if *self.heard.get_or_insert(heard) != heard {
+        // One that is busy may be about to let go: its client may be gone since, and its file about to be complete.
+        let Some(heard) = holder.heard() else { return self.began.elapsed() < BUSY_WAIT };
+        // What was under way when its client died may still come; what comes later comes from one that is alive.
+        if heard.saturating_duration_since(self.began) > SHORT_WAIT {
             return false;
         }
         if heard.elapsed() > SILENCE {

@@ -251,7 +251,7 @@ fn open(dir: &Dir, name: &OsStr, new: bool) -> io::Result<File> {
 
 /// Locks a partial file: `None` when somebody else has it, or it has another name by now.
 fn lock(dir: &Dir, name: &OsStr, file: &File, claim: &Claim, patient: bool) -> io::Result<Option<Hold>> {
-    let mut wait = claim.wait(file)?;
+    let wait = claim.wait(file)?;
     loop {
         match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => break,
