@@ -23,7 +23,11 @@ impl FromStr for ServerAddress {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| format!("{why}: write it like 192.168.1.7, nas.local:8120 or [::1]:8120");
-        if text.parse::<Ipv6Addr>().is_ok() {
+        if let Ok(ip) = text.parse::<Ipv6Addr>() {
+            if let Some(port) = looks_like_port(text, ip) {
+                let host = &text[..text.len() - port.len() - 1];
+                return Err(format!("it could mean two things: write [{text}] or [{host}]:{port}"));
+            }
             return Ok(Self { host: format!("[{text}]"), port: None });
         }
         let (host, port) = match text.strip_prefix('[') {
@@ -38,6 +42,9 @@ impl FromStr for ServerAddress {
                 (format!("[{inside}]"), port)
             }
             None => match text.rsplit_once(':') {
+                Some((host, _)) if host.contains(':') => {
+                    return Err(wrong("an IPv6 address stands in brackets when a port follows"));
+                }
                 Some((host, port)) => (host.to_owned(), Some(port)),
                 None => (text.to_owned(), None),
             },
@@ -70,7 +77,31 @@ pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     if let Some(port) = local {
         return Ok((Ipv4Addr::LOCALHOST, port).into());
     }
-    text.parse().map_err(|_| "write it like 127.0.0.1:8120, 0.0.0.0:8120 or [::1]:8120".to_owned())
+    const LIKE: &str = "write it like 127.0.0.1:8120, 0.0.0.0:8120 or [::1]:8120";
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if host.contains(':') && !host.starts_with('[') && port.parse::<u16>().is_ok() => {
+            Err(format!("an IPv6 address stands in brackets: {LIKE}"))
+        }
+        Some((host, port))
+            if !host.is_empty() && port.parse::<u16>().is_ok() && host.parse::<IpAddr>().is_err() =>
+        {
+            Err(format!(
+                "{host} is no address of this machine; names other than localhost are not looked up: {LIKE}"
+            ))
+        }
+        _ => Err(LIKE.to_owned()),
+    }
+}
+
+/// What looks like a port at the end of a bare IPv6 address: `::1:8130` is one address, but most likely not meant so.
+fn looks_like_port(text: &str, ip: Ipv6Addr) -> Option<&str> {
+    let (host, port) = text.rsplit_once(':')?;
+    let is_port = port.len() >= 4 && port.parse::<u16>().is_ok_and(|port| port >= 1024);
+    let is_whole = host.parse::<Ipv6Addr>().is_ok();
+    (is_port && is_whole && !ip.is_loopback()).then_some(port)
 }
 
 /// Whether only programs on this machine can be there.
@@ -120,10 +151,13 @@ mod tests {
             "a b",
             "me@nas",
             "1:2:3:4",
+            "::1:8130",
         ];
         for typed in wrong {
             assert!(ServerAddress::from_str(typed).is_err(), "{typed}");
         }
+        assert!(ServerAddress::from_str("::1:8130").unwrap_err().contains("[::1]:8130"));
+        assert!(ServerAddress::from_str("fe80::zz:8130").unwrap_err().contains("brackets"));
     }
 
     #[test]

@@ -56,7 +56,11 @@ fn run<T: Connect>(args: &ClientArgs<T>, work: &Work, screen: &Arc<Screen>) -> a
         Work::Put(_) => PathBuf::from("."),
         Work::Get(get) => get.to.clone(),
     };
-    let view = View { is_server: false, peer: server.clone(), dir };
+    let is_several = match work {
+        Work::Put(paths) => paths.len() > 1,
+        Work::Get(get) => get.names.len() > 1,
+    };
+    let view = View { is_server: false, peer: server.clone(), dir, is_several };
     let reporter = Reporter::new(screen.clone(), view);
     let call = Call {
         args,
@@ -87,7 +91,16 @@ struct Call<'a, T: Connect> {
 
 impl<T: Connect> Call<'_, T> {
     fn put(&self, paths: &[PathBuf]) -> anyhow::Result<Exit> {
-        let sources = Sources::local(paths, self.args.common.follow, self.reporter)?;
+        let sources = Sources::local(paths, self.args.common.follow, self.reporter).map_err(|error| {
+            let is_missing = |path: &PathBuf| fs::symlink_metadata(path).is_err();
+            match paths.first() {
+                Some(path) if is_missing(path) && args::is_like_command(path) => {
+                    let text = format!("{error}; the commands are get and put, and --help explains them");
+                    anyhow::Error::new(Problem::new(Exit::LocalFile, text))
+                }
+                _ => error.into(),
+            }
+        })?;
         let mut job = PutJob::new(sources, self.checksum());
         let names = names(paths.iter().map(|path| path.file_name().unwrap_or(path.as_os_str())));
         let doing = format!("cannot send {names} to {}", self.server);

@@ -12,14 +12,14 @@ use crate::escape;
 /// Exit codes, for `--help`.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
-  0    done and verified
+  0    done: verified, or kept as asked; a server that was told to stop
   1    another failure
   2    wrong usage
   3    cannot connect, or the link was lost for good
   4    a checksum differs, or data was damaged
-  5    refused by the other side (policy, limit, exists, not there)
-  6    a local file cannot be read or written
-  130  interrupted";
+  5    refused (policy, limit, exists, not there)
+  6    a local file cannot be read or written, or changed while it was sent
+  130  interrupted: a client, or a server with --once before a whole transfer";
 
 /// How a program ends, for scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

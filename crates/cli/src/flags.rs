@@ -2,7 +2,7 @@
 
 use std::env;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, FromArgMatches, ValueEnum};
 use framing::Checksum;
 use session::IfExists;
@@ -56,7 +56,7 @@ pub(crate) enum IfExistsName {
     Skip,
     /// Put the new one in its place once it is complete and verified
     Overwrite,
-    /// Like overwrite, but only if the new one is newer
+    /// Like overwrite, but only if the new one is not older, and only what differs is sent
     Update,
     /// Refuse the new one
     Fail,
@@ -98,6 +98,27 @@ pub(crate) fn parse<A: FromArgMatches>(program: Program, command: Command) -> Re
         }
         let text = error.render().to_string();
         let text = text.strip_prefix("error: ").unwrap_or(&text);
+        let get_only = ["--to", "--prefix", "--if-exists"];
+        let is_of_get =
+            |flag: &str| get_only.iter().any(|get| flag == *get || flag.starts_with(&format!("{get}=")));
+        let text = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(flag))
+                if error.kind() == ErrorKind::UnknownArgument
+                    && program.name.ends_with("-client")
+                    && is_of_get(flag) =>
+            {
+                format!(
+                    "{flag} belongs to get: {} get NAME... {flag} ...; when sending, the server decides\n\n\
+                         For more information, try '--help'.",
+                    program.name
+                )
+            }
+            // Its own words are about values that are required.
+            _ if text.starts_with("a value is required for") && env::args_os().any(|arg| arg.is_empty()) => {
+                "an argument is empty: name a file or directory".to_owned()
+            }
+            _ => text.to_owned(),
+        };
         // The arguments are not known yet, only that they are wrong.
         let json = env::args_os().any(|arg| arg == "--json");
         usage(program, text.trim_end(), json);

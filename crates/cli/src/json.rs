@@ -67,7 +67,7 @@ pub(crate) fn file(report: &FileReport<'_>, peer: &str) -> Value {
     object.insert("bytes".to_owned(), report.len.into());
     object.insert("moved".to_owned(), report.moved.into());
     object.insert("held".to_owned(), report.held.into());
-    object.insert("seconds".to_owned(), report.elapsed.as_secs_f64().into());
+    object.insert("seconds".to_owned(), seconds(report.elapsed).into());
     let word = match report.outcome {
         Outcome::Verified(digest) => {
             put_digests(&mut object, digest, digest);
@@ -116,7 +116,7 @@ pub(crate) fn done(summary: &Summary, side: Side, name: &OsStr, peer: &str, exit
         "skipped": summary.skipped,
         "bytes": summary.bytes,
         "moved": summary.moved,
-        "seconds": summary.elapsed.as_secs_f64(),
+        "seconds": seconds(summary.elapsed),
         "bytes_per_second": rate(summary.moved, summary.elapsed),
         "exit_code": exit.code(),
     });
@@ -124,6 +124,11 @@ pub(crate) fn done(summary: &Summary, side: Side, name: &OsStr, peer: &str, exit
         object.extend(fields);
     }
     object.into()
+}
+
+/// A time in seconds, to the microsecond.
+pub(crate) fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e6
 }
 
 /// Bytes per second, in whole bytes.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use framing::Digest;
 use session::{FileReport, Outcome, Side, Summary};
@@ -20,6 +21,8 @@ pub(crate) struct View {
     pub(crate) peer: String,
     /// The directory that received files lie in.
     pub(crate) dir: PathBuf,
+    /// Whether several things were named. A server finds out by itself.
+    pub(crate) is_several: bool,
 }
 
 /// What is known of a whole transfer while its files are told of.
@@ -89,10 +92,13 @@ impl View {
                         (format!("already here as {}", self.local_path(report.name)), None)
                     }
                 };
-                let size = units::size(report.len);
-                let head = format!("{}{}  {size}  {place}, verified", label("there"), self.own_name(report));
-                let head = [Some(head), tail].into_iter().flatten().collect::<Vec<_>>().join("   ");
-                Some(format!("{head}\n{}", self.digests(report, digest, digest)))
+                let parts = [
+                    Some(self.own_name(report)),
+                    Some(units::size(report.len)),
+                    Some(format!("{place}, verified")),
+                    tail,
+                ];
+                Some(format!("{}\n{}", line("there", parts), self.digests(report, digest, digest)))
             }
             Outcome::Directory => {
                 let parts =
@@ -100,11 +106,18 @@ impl View {
                 Some(line(self.verb(report.side), parts))
             }
             Outcome::Kept => {
-                let keeper = match report.side {
-                    Side::Sender => format!("{} keeps its own {}", self.peer, self.other_name(report)),
-                    Side::Receiver => format!("{} stays as it was", escape::name(report.name)),
+                let (name, whose, tail) = match (report.side, self.is_server) {
+                    (Side::Sender, _) => {
+                        (self.own_name(report), format!("{} keeps its own", self.peer), None)
+                    }
+                    (Side::Receiver, true) => {
+                        (self.own_name(report), "stays as it was".to_owned(), self.whereabouts(report))
+                    }
+                    (Side::Receiver, false) => {
+                        (self.local_path(report.name), "stays as it was".to_owned(), None)
+                    }
                 };
-                let parts = [Some(self.own_name(report)), Some(format!("{keeper} (--if-exists)"))];
+                let parts = [Some(name), Some(format!("{whose}, not compared (--if-exists)")), tail];
                 Some(line("kept", parts))
             }
             Outcome::Changed | Outcome::Unreadable(_) | Outcome::Refused(_) => None,
@@ -115,7 +128,7 @@ impl View {
         let held = report.held;
         let parts = [
             Some(self.own_name(report)),
-            Some(format!("{} in {}", units::size(report.len), units::time(report.elapsed))),
+            Some(amount(report.moved, report.len, held > 0, report.elapsed)),
             units::rate(report.moved.min(report.len), report.elapsed),
             (held > 0).then(|| format!("({} were there already)", units::size(held))),
             self.whereabouts(report),
@@ -167,8 +180,15 @@ impl View {
         Some(escape::text(&crate::exit::plain_words(&text)) + tail)
     }
 
-    /// The lines for a transfer of several things.
-    pub(crate) fn summary(&self, summary: &Summary, side: Side, name: &str) -> String {
+    /// The lines for a transfer of several things; `name` is what they all lie in, `stored` the receiver's name for that.
+    pub(crate) fn summary(
+        &self,
+        summary: &Summary,
+        side: Side,
+        name: Option<&OsStr>,
+        stored: &OsStr,
+        held: u64,
+    ) -> String {
         let good = summary.verified + summary.already_there;
         let mut things = units::count(good, "file", "files");
         let more = [
@@ -184,14 +204,26 @@ impl View {
             }
         }
         let there = summary.already_there;
+        let was_there = match (there, held) {
+            (0, 0) => None,
+            (0, _) => Some(format!("({} were there already)", units::size(held))),
+            _ => Some(format!("({} there already)", units::count(there, "file was", "files were"))),
+        };
+        let stored = name.map(|_| stored).filter(|stored| !stored.is_empty());
+        let place = match (side, self.is_server, stored) {
+            (Side::Sender, false, Some(stored)) => format!("as {} on {}", escape::name(stored), self.peer),
+            (Side::Receiver, false, Some(stored)) => format!("as {}", self.local_path(stored)),
+            (Side::Sender, ..) => format!("to {}", self.peer),
+            (Side::Receiver, ..) => format!("from {}", self.peer),
+        };
+        let own = if self.is_server && side == Side::Receiver { stored.or(name) } else { name };
         let parts = [
-            Some(name.to_owned()),
+            own.map(escape::name),
             Some(things),
-            Some(format!("{} in {}", units::size(summary.bytes), units::time(summary.elapsed))),
+            Some(amount(summary.moved, summary.bytes, was_there.is_some(), summary.elapsed)),
             units::rate(summary.bytes.min(summary.moved), summary.elapsed),
-            (there > 0).then(|| format!("({} there already)", units::count(there, "file was", "files were"))),
-            self.is_server
-                .then(|| format!("{} {}", if side == Side::Sender { "to" } else { "from" }, self.peer)),
+            was_there,
+            Some(place),
         ];
         line(self.verb(side), parts)
     }
@@ -203,6 +235,16 @@ impl View {
     }
 }
 
+/// `3.1 MB in 0.02 s`, or `4.1 kB of 3.1 MB in 0.02 s` when the rest was there already, so that the rate makes sense.
+fn amount(moved: u64, all: u64, had_some: bool, time: Duration) -> String {
+    let (time, all_size) = (units::time(time), units::size(all));
+    if had_some && moved < all {
+        format!("{} of {all_size} in {time}", units::size(moved))
+    } else {
+        format!("{all_size} in {time}")
+    }
+}
+
 /// Files and directories that did not arrive.
 pub(crate) const fn failures(summary: &Summary) -> u64 {
     summary.differs + summary.changed + summary.unreadable + summary.refused
@@ -210,7 +252,7 @@ pub(crate) const fn failures(summary: &Summary) -> u64 {
 
 /// The first word of a line, in a column of its own.
 fn label(word: &str) -> String {
-    let width = if word.len() < 6 { 6 } else { word.len() + 2 };
+    let width = (word.len() + 2).max(6);
     format!("{word:<width$}")
 }
 

@@ -32,6 +32,12 @@ struct State {
     software: Option<String>,
     plan: Option<Plan>,
     bars: Option<Bars>,
+    /// Whether the link is lost, and the person was told so.
+    is_lost: bool,
+    /// What the receiver called the only thing that was named, or the first.
+    stored: OsString,
+    /// Whether something was refused here that this side's own rules allow: it could not be written.
+    is_unwritable: bool,
     /// Bytes that are to cross the link, those that did already included.
     wanted: u64,
     moved: u64,
@@ -64,6 +70,9 @@ impl Reporter {
             software: None,
             plan: None,
             bars: None,
+            is_lost: false,
+            stored: OsString::new(),
+            is_unwritable: false,
             wanted: 0,
             moved: 0,
             compared: 0,
@@ -96,9 +105,13 @@ impl Reporter {
         self.clear();
         let state = self.state();
         let Some(plan) = &state.plan else { return Exit::Done };
-        let exit = Exit::of_summary(summary, plan.side);
+        let exit = match Exit::of_summary(summary, plan.side) {
+            Exit::LocalFile if plan.side == Side::Receiver && !state.is_unwritable => Exit::Refused,
+            exit => exit,
+        };
         if plan.extent.files + plan.extent.directories > 1 {
-            let mut lines = self.view.summary(summary, plan.side, &plan.label());
+            let name = (!plan.is_more).then_some(&*plan.name);
+            let mut lines = self.view.summary(summary, plan.side, name, &state.stored, plan.extent.held);
             if plan.extent.files > FEW && summary.verified + summary.already_there > 0 {
                 lines.push('\n');
                 lines.push_str(&self.view.verified(summary, state.checksum));
@@ -170,7 +183,7 @@ impl Reporter {
             ("wanted", state.wanted.into()),
             ("held", held.into()),
             ("compared", state.compared.into()),
-            ("seconds", time.as_secs_f64().into()),
+            ("seconds", json::seconds(time).into()),
             ("bytes_per_second", json::rate(state.moved, time).into()),
         ];
         object.extend(fields.map(|(key, value)| (key.to_owned(), value)));
@@ -183,6 +196,13 @@ impl Reporter {
         if let Outcome::Verified(digest) | Outcome::AlreadyThere(digest) = report.outcome {
             state.checksum = digest.checksum().name();
         }
+        if state.stored.is_empty()
+            && let Some(top) = Path::new(report.name).iter().next()
+        {
+            top.clone_into(&mut state.stored);
+        }
+        state.is_unwritable |= report.side == Side::Receiver
+            && matches!(report.outcome, Outcome::Refused(why) if !is_own_rule(why));
         let extent = state.plan.as_mut().map_or_else(Extent::default, |plan| {
             plan.is_more |= Path::new(report.path).iter().next() != Some(&plan.name);
             plan.extent
@@ -216,6 +236,9 @@ impl Observer for Reporter {
                 }
                 let state = &mut *self.state();
                 state.software = Some(software);
+                if let Some(bars) = &state.bars {
+                    bars.met();
+                }
                 self.start(state);
             }
             Event::Skipped { path, why } => self.skipped(path, why),
@@ -226,7 +249,7 @@ impl Observer for Reporter {
                         side,
                         name: name.to_owned(),
                         extent: Extent { files, directories, held: 0 },
-                        is_more: false,
+                        is_more: self.view.is_several,
                         is_wanted: false,
                         bytes,
                         is_told: false,
@@ -240,8 +263,8 @@ impl Observer for Reporter {
             Event::Compared { bytes } => {
                 let state = &mut *self.state();
                 state.compared += bytes;
-                if let (Some(bars), Some(plan)) = (&mut state.bars, &state.plan) {
-                    bars.compared(&plan.label(), bytes);
+                if let Some(bars) = &state.bars {
+                    bars.compared(bytes);
                 }
                 self.progress(state);
             }
@@ -249,6 +272,7 @@ impl Observer for Reporter {
             Event::Moved { bytes, path } => {
                 let state = &mut *self.state();
                 state.moved += bytes;
+                state.is_lost = false;
                 let is_new = state.current != path;
                 if is_new {
                     path.clone_into(&mut state.current);
@@ -271,14 +295,21 @@ impl Observer for Reporter {
 impl Reporter {
     fn retrying(&self, error: &str, wait: Duration) {
         let error = escape::text(&crate::exit::plain_words(error));
+        let was_lost = {
+            let mut state = self.state();
+            if let Some(bars) = &state.bars {
+                bars.lost();
+            }
+            std::mem::replace(&mut state.is_lost, true)
+        };
         if self.screen.voice().json {
             self.screen.object(&json!({
                 "event": "retry",
                 "peer": self.view.peer,
                 "reason": error,
-                "wait_seconds": wait.as_secs_f64(),
+                "wait_seconds": json::seconds(wait),
             }));
-        } else {
+        } else if !was_lost || self.screen.voice().verbose {
             self.screen.note(&format!("{error}; trying again in {}", units::time(wait)));
         }
     }
@@ -301,14 +332,25 @@ impl State {
 
 impl Plan {
     fn label(&self) -> String {
-        escape::name(&self.name) + if self.is_more { " and more" } else { "" }
+        match (self.is_more, self.extent.files) {
+            (false, _) => escape::name(&self.name),
+            (true, 0) => units::count(self.extent.directories, "directory", "directories"),
+            (true, files) => units::count(files, "file", "files"),
+        }
     }
 }
 
+/// Whether a file was refused here by the rules of this side (a limit, a name that exists or must not be), and not because
+/// it could not be written. `session` gives the reason as words only; the failures among them are few.
+fn is_own_rule(why: &str) -> bool {
+    !["cannot be ", "not enough room", "came damaged"].iter().any(|failure| why.contains(failure))
+}
+
 /// How the program ends when only this went wrong.
-const fn exit_of(report: &FileReport<'_>) -> Exit {
+fn exit_of(report: &FileReport<'_>) -> Exit {
     match (report.outcome, report.side) {
         (Outcome::Differs { .. }, _) => Exit::Damaged,
+        (Outcome::Refused(why), Side::Receiver) if is_own_rule(why) => Exit::Refused,
         (Outcome::Refused(_), Side::Receiver) | (Outcome::Changed | Outcome::Unreadable(_), Side::Sender) => {
             Exit::LocalFile
         }

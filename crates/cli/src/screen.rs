@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde_json::{Value, json};
 
-use crate::Program;
 use crate::exit::Exit;
 use crate::flags::Voice;
+use crate::{Program, progress};
 
 /// Standard output and standard error, and the progress bars that must step aside for both.
 ///
@@ -31,7 +31,10 @@ impl Screen {
     /// A screen that has bars where a person will see them: on a terminal, and not when told to be quiet.
     pub(crate) fn with_bars(program: Program, voice: Voice) -> Self {
         let wanted = !voice.quiet && !voice.json && io::IsTerminal::is_terminal(&io::stderr());
-        Self { bars: wanted.then(MultiProgress::new), ..Self::new(program, voice) }
+        Self {
+            bars: wanted.then(|| MultiProgress::with_draw_target(progress::target())),
+            ..Self::new(program, voice)
+        }
     }
 
     pub(crate) const fn program(&self) -> Program {

@@ -166,7 +166,9 @@ impl House {
         }
         self.screen.say("stopped");
         self.screen.object(&json!({ "event": "stopped" }));
-        Ok(self.outcome.get().copied().unwrap_or(Exit::Done))
+        // With --once, a whole transfer was wanted, and none came.
+        let without = if self.once { Exit::Interrupted } else { Exit::Done };
+        Ok(self.outcome.get().copied().unwrap_or(without))
     }
 
     fn take(self: &Arc<Self>, link: Box<dyn Link>, most: usize) {
@@ -201,7 +203,7 @@ impl House {
         seat.on_panic(move || {
             house.complain(peer, "this program has a fault, please report it", Exit::Failed);
         });
-        let view = View { is_server: true, peer: peer.to_string(), dir: ".".into() };
+        let view = View { is_server: true, peer: peer.to_string(), dir: ".".into(), is_several: false };
         let reporter = Reporter::new(self.screen.clone(), view);
         match serve(&mut *link, &self.service, &reporter) {
             Ok(None) => {}

@@ -107,6 +107,8 @@ fn build(workspace: &Path) -> anyhow::Result<()> {
         program("tcp-client")?;
         return Ok(());
     };
+    // Whoever closed standard error does not want to know.
+    let _ = writeln!(io::stderr(), "building tcp-server and tcp-client ...");
     let target = target_dir()?;
     let profile = match own_dir()?.file_name().and_then(OsStr::to_str) {
         Some("debug") => "dev".to_owned(),
@@ -114,7 +116,7 @@ fn build(workspace: &Path) -> anyhow::Result<()> {
         None => bail!("this program lies in no directory"),
     };
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "-p", "tcp-server", "-p", "tcp-client", "--profile", &profile])
+        .args(["build", "-p", "tcp-server", "-p", "tcp-client", "--profile", &profile])
         .arg("--manifest-path")
         .arg(workspace.join("Cargo.toml"))
         .arg("--target-dir")

@@ -145,7 +145,7 @@ fn a_stranger_is_one_line_and_harms_nobody() {
     // A connection and nothing else is no transfer.
     drop(TcpStream::connect(server.address()).unwrap());
     let output = server.stop().unwrap();
-    assert_eq!(output.code(), Some(0));
+    assert_eq!(output.code(), Some(130));
     assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
 }
 

@@ -1,9 +1,10 @@
 //! The command line of a client.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::Resettable;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::address::ServerAddress;
@@ -11,6 +12,8 @@ use crate::exit::{EXIT_CODES, Exit};
 use crate::flags::{self, ChecksumName, IfExistsName, Voice};
 use crate::{Connect, Program, units};
 
+/// Names the server where no flag does.
+const SERVER_VARIABLE: &str = "TANDEM_SERVER";
 /// Examples, for help and for whoever gave no words at all.
 const EXAMPLES: &str = "\
 Examples:
@@ -50,7 +53,7 @@ pub(super) struct ClientArgs<T: Args> {
 #[derive(Debug, Args)]
 pub(super) struct Common {
     /// The server; a port need not be given
-    #[arg(long, global = true, value_name = "HOST:PORT", env = "TANDEM_SERVER", help_heading = "Network")]
+    #[arg(long, global = true, value_name = "HOST:PORT", env = SERVER_VARIABLE, help_heading = "Network")]
     server: Option<ServerAddress>,
     /// How long to try again when the link was lost: 500ms, 30s, 2m; 0 never tries again
     #[arg(long, global = true, value_name = "TIME", default_value = "30s", value_parser = units::parse_duration, help_heading = "Network")]
@@ -133,6 +136,23 @@ impl<T: Connect> ClientArgs<T> {
     }
 }
 
+/// Whether a name that is no file was most likely meant as a command.
+pub(super) fn is_like_command(name: &Path) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    let lower = name.to_ascii_lowercase();
+    let is_near = |command: &str| {
+        // One letter too many, too few, or another.
+        let same = lower.chars().zip(command.chars()).take_while(|(a, b)| a == b).count();
+        let (typed, meant) = (&lower.get(same..).unwrap_or(""), &command[same..]);
+        let tails = [(1, 0), (0, 1), (1, 1)];
+        lower == command
+            || tails.iter().any(|&(skip, miss)| {
+                typed.get(skip..).zip(meant.get(miss..)).is_some_and(|(typed, meant)| typed == meant)
+            })
+    };
+    ["get", "put", "send", "help"].iter().any(|command| is_near(command))
+}
+
 fn command<T: Connect>(program: Program) -> clap::Command {
     let examples = flags::help(program, EXAMPLES);
     ClientArgs::<T>::command()
@@ -142,6 +162,9 @@ fn command<T: Connect>(program: Program) -> clap::Command {
              CLIENT [OPTIONS] put <FILE|DIR>...",
         ))
         .mut_arg("server", |server| {
+            // Set to nothing is as good as not set.
+            let is_empty = std::env::var_os(SERVER_VARIABLE).is_some_and(|server| server.is_empty());
+            let server = if is_empty { server.env(Resettable::Reset) } else { server };
             server.help(format!("The server; a port need not be given [default: {}]", T::SERVER))
         })
         .after_help(format!("{examples}\n\n--help says more."))
@@ -182,6 +205,16 @@ mod tests {
         assert_eq!(put("-- get"), ["get"]);
         assert_eq!(put("help"), ["help"]);
         assert_eq!(put("put -- -x"), ["-x"]);
+    }
+
+    #[test]
+    fn commands_are_guessed() {
+        for like in ["gett", "gt", "Get", "pit", "help", "sent"] {
+            assert!(is_like_command(Path::new(like)), "{like}");
+        }
+        for unlike in ["song.mp3", "g", "getter", "é", "album"] {
+            assert!(!is_like_command(Path::new(unlike)), "{unlike}");
+        }
     }
 
     #[test]

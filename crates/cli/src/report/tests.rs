@@ -5,11 +5,11 @@ use framing::{Checksum, Hasher};
 use super::*;
 
 fn client() -> View {
-    View { is_server: false, peer: "127.0.0.1:8120".to_owned(), dir: ".".into() }
+    View { is_server: false, peer: "127.0.0.1:8120".to_owned(), dir: ".".into(), is_several: false }
 }
 
 fn server() -> View {
-    View { is_server: true, peer: "127.0.0.1:40312".to_owned(), dir: ".".into() }
+    View { is_server: true, peer: "127.0.0.1:40312".to_owned(), dir: ".".into(), is_several: false }
 }
 
 fn digest() -> Digest {
@@ -90,7 +90,9 @@ fn what_was_there_is_said() {
         FileReport { moved: 1_100_000, held: 2_000_000, ..report(Side::Sender, Outcome::Verified(digest())) };
     let said_so = client().file(&resumed).unwrap();
     assert!(
-        said_so.starts_with("sent  chamber.mp4   3.1 MB in 0.02 s   55 MB/s   (2.0 MB were there already)\n"),
+        said_so.starts_with(
+            "sent  chamber.mp4   1.1 MB of 3.1 MB in 0.02 s   55 MB/s   (2.0 MB were there already)\n"
+        ),
         "{said_so}"
     );
     // A hole in a sparse file does not cross the link either.
@@ -100,12 +102,12 @@ fn what_was_there_is_said() {
     let there = FileReport { moved: 0, ..report(Side::Sender, Outcome::AlreadyThere(digest())) };
     assert_eq!(
         said(&client(), &there).lines().next().unwrap(),
-        "there chamber.mp4  3.1 MB  already on 127.0.0.1:8120 as received-chamber.mp4, verified"
+        "there  chamber.mp4   3.1 MB   already on 127.0.0.1:8120 as received-chamber.mp4, verified"
     );
     let there = FileReport { moved: 0, ..report(Side::Receiver, Outcome::AlreadyThere(digest())) };
     assert_eq!(
         said(&server(), &there).lines().next().unwrap(),
-        "there received-chamber.mp4  3.1 MB  already here, verified   from 127.0.0.1:40312"
+        "there  received-chamber.mp4   3.1 MB   already here, verified   from 127.0.0.1:40312"
     );
 }
 
@@ -175,22 +177,47 @@ fn many_files_are_told_in_two_lines() {
         ..Summary::default()
     };
     assert_eq!(
-        client().summary(&summary, Side::Sender, "tree"),
-        "sent  tree   10000 files, 12 directories   40.0 MB in 1.2 s   33 MB/s"
+        client().summary(&summary, Side::Sender, Some(OsStr::new("tree")), OsStr::new("received-tree"), 0),
+        "sent  tree   10000 files, 12 directories   40.0 MB in 1.2 s   33 MB/s   as received-tree on 127.0.0.1:8120"
+    );
+    assert_eq!(
+        client().summary(&summary, Side::Receiver, None, OsStr::new("received-tree"), 0),
+        "got   10000 files, 12 directories   40.0 MB in 1.2 s   33 MB/s   from 127.0.0.1:8120"
+    );
+    let resumed = Summary { moved: 4_000_000, ..summary.clone() };
+    assert_eq!(
+        server().summary(
+            &resumed,
+            Side::Sender,
+            Some(OsStr::new("tree")),
+            OsStr::new("received-tree"),
+            36_000_000
+        ),
+        "sent  tree   10000 files, 12 directories   4.0 MB of 40.0 MB in 1.2 s   3.3 MB/s   \
+         (36.0 MB were there already)   to 127.0.0.1:40312"
     );
     assert_eq!(client().verified(&summary, "md5"), "md5   10000 files verified on both sides");
     let summary = Summary { already_there: 1, refused: 2, skipped: 3, kept: 4, ..summary };
     assert_eq!(
-        server().summary(&summary, Side::Receiver, "tree"),
-        "received  tree   10001 files, 12 directories, 4 kept, 2 failed, 3 left out   40.0 MB in 1.2 s   33 MB/s   \
+        server().summary(&summary, Side::Receiver, Some(OsStr::new("tree")), OsStr::new("received-tree"), 0),
+        "received  received-tree   10001 files, 12 directories, 4 kept, 2 failed, 3 left out   40.0 MB in 1.2 s   33 MB/s   \
          (1 file was there already)   from 127.0.0.1:40312"
     );
 }
 
 #[test]
 fn kept_files_say_who_keeps_what() {
+    let said = |view: View, side| said(&view, &report(side, Outcome::Kept));
     assert_eq!(
-        said(&client(), &report(Side::Sender, Outcome::Kept)),
-        "kept  chamber.mp4   127.0.0.1:8120 keeps its own received-chamber.mp4 (--if-exists)"
+        said(client(), Side::Sender),
+        "kept  chamber.mp4   127.0.0.1:8120 keeps its own, not compared (--if-exists)"
+    );
+    assert_eq!(
+        said(client(), Side::Receiver),
+        "kept  received-chamber.mp4   stays as it was, not compared (--if-exists)"
+    );
+    assert_eq!(
+        said(server(), Side::Receiver),
+        "kept  received-chamber.mp4   stays as it was, not compared (--if-exists)   from 127.0.0.1:40312"
     );
 }

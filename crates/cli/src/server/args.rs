@@ -21,7 +21,7 @@ const LONG_AFTER: &str = "\
 Received files get a prefix, and their names only when they are complete and
 verified. What is not complete yet lies beside as a hidden .part, and goes on
 when the client comes again. Ctrl-C, SIGTERM and SIGHUP stop the server;
-transfers in flight keep their .part.";
+transfers in flight keep their .part. The exit code is then 0, with --once 130.";
 
 /// What a server was asked to do.
 #[derive(Debug, Parser)]
@@ -52,7 +52,7 @@ pub(super) struct ServerArgs<T: Args> {
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     pub(super) max_file_size: Option<u64>,
     /// Serve so many clients at once; more are told to try again later
-    #[arg(long, value_name = "N", default_value = "100")]
+    #[arg(long, value_name = "N", default_value = "100", value_parser = parse_clients)]
     pub(super) max_clients: NonZeroUsize,
     /// The address and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", value_parser = address::parse_listen, help_heading = "Network")]
@@ -71,6 +71,10 @@ impl<T: Bind> ServerArgs<T> {
     pub(super) fn read(program: Program) -> Result<Self, Exit> {
         flags::parse(program, command::<T>(program))
     }
+}
+
+fn parse_clients(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "write a number from 1 on".to_owned())
 }
 
 fn command<T: Bind>(program: Program) -> clap::Command {

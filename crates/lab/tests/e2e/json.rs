@@ -181,7 +181,7 @@ fn retries_and_interrupts_are_told_too() {
 fn an_end_with_once_has_the_exit_code_of_its_transfer() {
     let scene = Scene::new();
     scene.write("song.mp3", &noise(4, 100_000));
-    for (args, code) in [(&["--json", "--once"][..], 0), (&["--json", "--once", "--max-file-size", "1k"], 6)]
+    for (args, code) in [(&["--json", "--once"][..], 0), (&["--json", "--once", "--max-file-size", "1k"], 5)]
     {
         let server = scene.serve(args);
         start(&scene, &server, &["song.mp3"]).wait(LIMIT).unwrap();
