@@ -78,9 +78,9 @@ impl Exit {
             SessionError::Connect(error) => Self::of_connect(error),
             SessionError::Link(LinkError::Refused { .. }) | SessionError::NotOffered(_) => Self::Refused,
             SessionError::Link(error) if error.is_passing() => Self::NoLink,
-            SessionError::Source(_) | SessionError::Store(_) | SessionError::Declined { .. } => {
-                Self::LocalFile
-            }
+            SessionError::Declined { refusal: Refusal::NoSpace | Refusal::Storage, .. } => Self::LocalFile,
+            SessionError::Declined { .. } => Self::Refused,
+            SessionError::Source(_) | SessionError::Store(_) => Self::LocalFile,
             SessionError::TooManyNames => Self::Usage,
             SessionError::Link(_) | SessionError::Manifest(_) | SessionError::Thread(_) => Self::Failed,
         }

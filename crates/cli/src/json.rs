@@ -88,7 +88,7 @@ pub(crate) fn file(report: &FileReport<'_>, peer: &str) -> Value {
             object.insert("reason".to_owned(), why.into());
             "unreadable"
         }
-        Outcome::Refused(why) => {
+        Outcome::Refused(why) | Outcome::Failed(why) => {
             object.insert("reason".to_owned(), why.into());
             "refused"
         }

@@ -120,7 +120,7 @@ impl View {
                 let parts = [Some(name), Some(format!("{whose}, not compared (--if-exists)")), tail];
                 Some(line("kept", parts))
             }
-            Outcome::Changed | Outcome::Unreadable(_) | Outcome::Refused(_) => None,
+            Outcome::Changed | Outcome::Unreadable(_) | Outcome::Refused(_) | Outcome::Failed(_) => None,
         }
     }
 
@@ -169,7 +169,9 @@ impl View {
             (Outcome::Unreadable(why), Side::Sender) => format!("cannot read {own}: {why}"),
             (Outcome::Unreadable(why), Side::Receiver) => format!("{peer} cannot read {own}: {why}"),
             (Outcome::Refused(why), Side::Sender) => format!("{peer} did not store {own}: {why}"),
-            (Outcome::Refused(why), Side::Receiver) => format!("cannot store {own}: {why}"),
+            (Outcome::Refused(why), Side::Receiver) | (Outcome::Failed(why), _) => {
+                format!("cannot store {own}: {why}")
+            }
             (Outcome::Verified(_) | Outcome::AlreadyThere(_) | Outcome::Directory | Outcome::Kept, _) => {
                 return None;
             }

@@ -201,8 +201,7 @@ impl Reporter {
         {
             top.clone_into(&mut state.stored);
         }
-        state.is_unwritable |= report.side == Side::Receiver
-            && matches!(report.outcome, Outcome::Refused(why) if !is_own_rule(why));
+        state.is_unwritable |= matches!(report.outcome, Outcome::Failed(_));
         let extent = state.plan.as_mut().map_or_else(Extent::default, |plan| {
             plan.is_more |= Path::new(report.path).iter().next() != Some(&plan.name);
             plan.extent
@@ -340,21 +339,14 @@ impl Plan {
     }
 }
 
-/// Whether a file was refused here by the rules of this side (a limit, a name that exists or must not be), and not because
-/// it could not be written. `session` gives the reason as words only; the failures among them are few.
-fn is_own_rule(why: &str) -> bool {
-    !["cannot be ", "not enough room", "came damaged"].iter().any(|failure| why.contains(failure))
-}
-
 /// How the program ends when only this went wrong.
 fn exit_of(report: &FileReport<'_>) -> Exit {
     match (report.outcome, report.side) {
         (Outcome::Differs { .. }, _) => Exit::Damaged,
-        (Outcome::Refused(why), Side::Receiver) if is_own_rule(why) => Exit::Refused,
-        (Outcome::Refused(_), Side::Receiver) | (Outcome::Changed | Outcome::Unreadable(_), Side::Sender) => {
+        (Outcome::Failed(_), _) | (Outcome::Changed | Outcome::Unreadable(_), Side::Sender) => {
             Exit::LocalFile
         }
-        (Outcome::Refused(_), Side::Sender) | (Outcome::Changed | Outcome::Unreadable(_), Side::Receiver) => {
+        (Outcome::Refused(_), _) | (Outcome::Changed | Outcome::Unreadable(_), Side::Receiver) => {
             Exit::Refused
         }
         (Outcome::Verified(_) | Outcome::AlreadyThere(_) | Outcome::Directory | Outcome::Kept, _) => {

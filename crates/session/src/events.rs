@@ -131,8 +131,10 @@ pub enum Outcome<'a> {
     Changed,
     /// The sender could not read it.
     Unreadable(&'a str),
-    /// The receiver would not or could not store it.
+    /// The receiver would not store it; or could not, as its sender sees it.
     Refused(&'a str),
+    /// This side is the receiver and could not store it.
+    Failed(&'a str),
 }
 
 /// What has become of a whole transfer.
@@ -152,7 +154,7 @@ pub struct Summary {
     pub changed: u64,
     /// Files that the sender could not read.
     pub unreadable: u64,
-    /// Files or directories that the receiver refused.
+    /// Files or directories that the receiver refused, or could not store.
     pub refused: u64,
     /// Links and special files that were left out.
     pub skipped: u64,
@@ -194,7 +196,7 @@ impl Summary {
             Outcome::Differs { .. } => self.differs += 1,
             Outcome::Changed => self.changed += 1,
             Outcome::Unreadable(_) => self.unreadable += 1,
-            Outcome::Refused(_) => self.refused += 1,
+            Outcome::Refused(_) | Outcome::Failed(_) => self.refused += 1,
         }
         if matches!(report.outcome, Outcome::Verified(_) | Outcome::AlreadyThere(_)) {
             self.bytes += report.len;

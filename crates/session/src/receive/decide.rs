@@ -91,7 +91,7 @@ impl Receiving<'_> {
                 Ok(()) => self.directories.push(index),
                 Err(error) => {
                     let why = format!("the directory cannot be made: {error}");
-                    self.judge(index, Verdict::Refused(&why), OsStr::new(""));
+                    self.judge_failed(index, &why);
                     if let Some(decision) = decisions.get_mut(index as usize) {
                         *decision = Decision::Refuse;
                     }

@@ -210,7 +210,7 @@ impl Receiving<'_> {
             self.failure.get_or_insert(error);
         } else {
             self.intake.drop_file(file, false);
-            self.judge(file, Verdict::Refused(&error.to_string()), OsStr::new(""));
+            self.judge_failed(file, &error.to_string());
         }
     }
 
@@ -244,6 +244,11 @@ impl Receiving<'_> {
             Verdict::Refused(why) => Outcome::Refused(why),
         };
         self.judge_as(index, verdict, name, outcome);
+    }
+
+    /// Gives the verdict on an entry that this side would store and can't.
+    pub(super) fn judge_failed(&mut self, index: u32, why: &str) {
+        self.judge_as(index, Verdict::Refused(why), OsStr::new(""), Outcome::Failed(why));
     }
 
     fn judge_as(&mut self, index: u32, verdict: Verdict<'_>, name: &OsStr, outcome: Outcome<'_>) {
@@ -373,11 +378,7 @@ impl Receiving<'_> {
             self.intake.drop_file(file, false);
             match self.active.get(&file).and_then(|active| active.here) {
                 Some(here) => self.judge(file, Verdict::Differs(here), OsStr::new("")),
-                None => self.judge(
-                    file,
-                    Verdict::Refused("its chunks came damaged again and again"),
-                    OsStr::new(""),
-                ),
+                None => self.judge_failed(file, "its chunks came damaged again and again"),
             }
         }
     }
@@ -404,7 +405,7 @@ impl Receiving<'_> {
                 (Ok(_), Err(error)) => error.to_string(),
             };
             let why = format!("its permissions or time cannot be set: {error}");
-            self.judge(index, Verdict::Refused(&why), OsStr::new(""));
+            self.judge_failed(index, &why);
         }
         Ok(())
     }
