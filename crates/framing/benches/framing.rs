@@ -1,4 +1,4 @@
-//! What each byte costs on its way: checksums, frames, digests, and the largest page of a message.
+//! What each byte costs on its way: checksums, frames, packets, digests, and the largest page of a message.
 //!
 //! `cargo bench -p framing`, or with a word behind it only the benchmarks that have it in their name.
 
@@ -6,12 +6,15 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
 use framing::frame::{Frame, HEADER_LEN, Kind, seal};
+use framing::packet::{self, AckFields, Packet};
 use framing::{CHUNK_LEN, Checksum, Entry, EntryKind, Hasher, Message, PageBuilder, crc32c};
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     checksum(&mut criterion);
     frame(&mut criterion);
+    packets(&mut criterion);
+    acks(&mut criterion);
     digests(&mut criterion);
     entries(&mut criterion);
     criterion.final_summary();
@@ -37,6 +40,61 @@ fn frame(criterion: &mut Criterion) {
             frame.is_ok_and(|frame| frame.is_some_and(|frame| frame.is_intact()))
         });
     });
+    group.finish();
+}
+
+/// A part as Ethernet carries it, and one that is a whole chunk. Only the part's payload counts.
+fn packets(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("packet");
+    for (name, len) in [("1408 bytes", 1408), ("chunk", CHUNK_LEN)] {
+        let payload = content(len);
+        let mut out = Vec::with_capacity(len + 64);
+        let mut write = || {
+            out.clear();
+            packet::begin_data(&mut out, 7, 1 << 33);
+            packet::put_part_header(&mut out, 1 << 20, 11);
+            out.extend_from_slice(black_box(&payload));
+            packet::seal(&mut out, 0);
+            out.len()
+        };
+        group.throughput(Throughput::Bytes(len as u64));
+        group.bench_function(format!("write {name}"), |bencher| bencher.iter(&mut write));
+        write();
+        group.bench_function(format!("parse {name}"), |bencher| {
+            bencher.iter(|| match Packet::parse(black_box(&out)) {
+                Ok(Packet::Data { frames, .. }) => {
+                    packet::frames(frames).all(|frame| black_box(frame).is_ok())
+                }
+                _ => false,
+            });
+        });
+    }
+    group.finish();
+}
+
+/// The ranges that 2 % and 50 % loss leave of a thousand packets.
+fn acks(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("ack");
+    let fields = AckFields { largest: 1_000_000, credit: 1 << 30, ..AckFields::default() };
+    for (name, ranges, step) in [("20 ranges", 20, 50), ("500 ranges", 500, 2)] {
+        let list = || (0..ranges).map(|range| 1_000_000 - range * step).map(|end| end + 2 - step..=end);
+        let mut out = Vec::new();
+        let mut write = || {
+            out.clear();
+            packet::put_ack(&mut out, black_box(&fields), list(), 1400)
+        };
+        group.throughput(Throughput::Elements(ranges));
+        group.bench_function(format!("write {name}"), |bencher| bencher.iter(&mut write));
+        write();
+        group.bench_function(format!("parse {name}"), |bencher| {
+            bencher.iter(|| match packet::frames(black_box(&out)).next() {
+                Some(Ok(packet::Frame::Ack(ack))) => {
+                    ack.ranges().map(|range| range.end() - range.start()).sum()
+                }
+                _ => 0,
+            });
+        });
+    }
     group.finish();
 }
 

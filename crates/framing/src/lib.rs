@@ -1,6 +1,6 @@
 //! What the bytes mean.
 //!
-//! Frames, chunk numbers and sets of them, messages, the manifest of a transfer, CRC-32C and the whole-file digests.
+//! Frames, packets, chunk numbers and sets of them, messages, the manifest of a transfer, CRC-32C and the whole-file digests.
 //! This crate never does I/O, never reads a clock and never allocates because a peer's number said so: every length on
 //! the wire is compared with a named limit first, and decoding borrows from the bytes it was given.
 //!
@@ -12,6 +12,7 @@ mod digest;
 pub mod frame;
 mod manifest;
 mod message;
+pub mod packet;
 mod record;
 mod wire;
 

@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// The bytes end in the middle of a field.
-    #[error("a message is cut short")]
+    #[error("a field is cut short")]
     Short,
     /// Bytes are left over behind the last field.
     #[error("a message has {0} bytes too many")]
@@ -12,6 +12,9 @@ pub enum WireError {
     /// A kind of message that this version does not have.
     #[error("unknown message kind {0:#04x}")]
     UnknownMessage(u8),
+    /// A type of frame in a packet that this version does not have.
+    #[error("unknown frame type {0:#04x}")]
+    UnknownFrame(u8),
     /// A number that names nothing in the field it stands in.
     #[error("{value} is not a valid {field}")]
     Invalid {
@@ -46,6 +49,15 @@ impl<'a> Reader<'a> {
         Self { rest }
     }
 
+    pub(crate) const fn len(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// The byte that comes next, without taking it.
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
@@ -64,7 +76,7 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(WireError::Short)?;
         self.rest = rest;
         Ok(*taken)
@@ -235,9 +247,10 @@ mod tests {
     #[test]
     fn errors_say_what_was_wrong() {
         let said = |error: WireError| error.to_string();
-        assert_eq!(said(WireError::Short), "a message is cut short");
+        assert_eq!(said(WireError::Short), "a field is cut short");
         assert_eq!(said(WireError::Trailing(3)), "a message has 3 bytes too many");
         assert_eq!(said(WireError::UnknownMessage(16)), "unknown message kind 0x10");
+        assert_eq!(said(WireError::UnknownFrame(10)), "unknown frame type 0x0a");
         assert_eq!(said(WireError::Invalid { field: "part", value: 9 }), "9 is not a valid part");
         assert_eq!(
             said(WireError::TooLong { field: "path", value: 4097, limit: 4096 }),

@@ -1,0 +1,251 @@
+//! How large a datagram the path carries: packetization-layer path MTU discovery (RFC 8899), which loss cannot fool.
+//!
+//! Only the sizes that make a difference are tried: those at which one more unit of 128 bytes saves datagrams a chunk.
+
+use std::time::{Duration, Instant};
+
+use framing::packet::{CRC_LEN, DATA_HEADER_LEN, UNIT_LEN, UNITS_PER_CHUNK};
+
+/// Bytes of a datagram that every path is trusted to carry (BASE_PLPMTU of RFC 8899 section 5.1.2).
+pub(crate) const BASE_LEN: u16 = 1200;
+/// What a part costs beside its payload at most: packet header, part header, checksum.
+pub(crate) const PART_OVERHEAD: usize = DATA_HEADER_LEN + 1 + 8 + 1 + CRC_LEN;
+/// Units in a part that are worth a try: 10 fits a tunnel's 1420 bytes, 11 fits Ethernet's 1500, 32 is a whole chunk.
+const CANDIDATES: [usize; 3] = [10, 11, UNITS_PER_CHUNK as usize];
+/// When a size that did not come through is tried again (PMTU_RAISE_TIMER is 600 s; our connections are shorter).
+const RAISE_INTERVAL: Duration = Duration::from_secs(30);
+/// Probes of a size that must vanish before it is given up, with no loss known (MAX_PROBES of RFC 8899).
+const MIN_PROBES: u32 = 3;
+/// The same at any loss.
+const MAX_PROBES: u32 = 24;
+/// Full datagrams in a row that must vanish, while small packets come through, before a black hole is suspected.
+const BLACK_HOLE_LOSSES: u32 = 24;
+
+/// Bytes of a datagram with so many units.
+const fn len_of(units: usize) -> u16 {
+    (PART_OVERHEAD + units * UNIT_LEN) as u16
+}
+
+/// The search for the largest datagram.
+#[derive(Debug)]
+pub(crate) struct MtuSearch {
+    current: u16,
+    /// The largest that may be tried.
+    limit: u16,
+    tries: [Try; CANDIDATES.len()],
+    lost_in_row: u32,
+    small_acked: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Try {
+    /// Vanished so often; the next one may go then.
+    Open { lost: u32, next: Option<Instant> },
+    /// One is on its way.
+    Probing { lost: u32 },
+    /// It came through.
+    Good,
+    /// It does not fit, as far as is known; to be tried again then.
+    Bad { again: Instant },
+    /// This side's own network can't send it.
+    Impossible,
+}
+
+impl MtuSearch {
+    pub(crate) fn new(limit: u16) -> Self {
+        let fresh = |units| {
+            if len_of(units) > limit { Try::Impossible } else { Try::Open { lost: 0, next: None } }
+        };
+        Self {
+            current: BASE_LEN.min(limit),
+            limit,
+            tries: CANDIDATES.map(fresh),
+            lost_in_row: 0,
+            small_acked: 0,
+        }
+    }
+
+    /// Bytes of a full datagram.
+    pub(crate) const fn current(&self) -> u16 {
+        self.current
+    }
+
+    /// Units that fit a part now.
+    pub(crate) fn units(&self) -> usize {
+        (usize::from(self.current).saturating_sub(PART_OVERHEAD) / UNIT_LEN).clamp(1, UNITS_PER_CHUNK as usize)
+    }
+
+    /// The probe to send now: its length.
+    pub(crate) fn probe(&mut self, now: Instant) -> Option<u16> {
+        let current = self.current;
+        for (units, state) in CANDIDATES.iter().zip(&mut self.tries).rev() {
+            let len = len_of(*units);
+            if len <= current {
+                continue;
+            }
+            let lost = match *state {
+                Try::Open { lost, next } if next.is_none_or(|next| next <= now) => lost,
+                Try::Bad { again } if again <= now => 0,
+                _ => continue,
+            };
+            *state = Try::Probing { lost };
+            return Some(len);
+        }
+        None
+    }
+
+    /// When [`Self::probe`] may have one.
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
+        CANDIDATES
+            .iter()
+            .zip(&self.tries)
+            .filter(|(units, _)| len_of(**units) > self.current)
+            .filter_map(|(_, state)| match state {
+                Try::Open { next, .. } => Some(next.unwrap_or(now)),
+                Try::Bad { again } => Some(*again),
+                _ => None,
+            })
+            .min()
+    }
+
+    fn state(&mut self, len: u16) -> Option<&mut Try> {
+        CANDIDATES.iter().zip(&mut self.tries).find(|(units, _)| len_of(**units) == len).map(|(_, state)| state)
+    }
+
+    /// A probe came through.
+    pub(crate) fn probe_acked(&mut self, len: u16) {
+        if let Some(state) = self.state(len) {
+            *state = Try::Good;
+        }
+        self.current = self.current.max(len.min(self.limit));
+        self.lost_in_row = 0;
+    }
+
+    /// A probe vanished. `loss` is the share of packets that vanish anyway, 0 to 1.
+    pub(crate) fn probe_lost(&mut self, now: Instant, len: u16, loss: f64, rtt: Duration) {
+        // So many that chance would take all of them only once in a thousand times.
+        let enough = ((0.001_f64.ln() / loss.clamp(0.001, 0.999).ln()).ceil() as u32).clamp(MIN_PROBES, MAX_PROBES);
+        if let Some(state) = self.state(len)
+            && let Try::Probing { lost } = *state
+        {
+            *state = if lost + 1 >= enough {
+                Try::Bad { again: now + RAISE_INTERVAL }
+            } else {
+                Try::Open { lost: lost + 1, next: Some(now + rtt / 4) }
+            };
+        }
+    }
+
+    /// The socket does not send datagrams of this length.
+    pub(crate) fn too_big(&mut self, len: usize) {
+        for (units, state) in CANDIDATES.iter().zip(&mut self.tries) {
+            if usize::from(len_of(*units)) >= len {
+                *state = Try::Impossible;
+            }
+        }
+        if usize::from(self.current) >= len {
+            self.fall_back();
+        }
+    }
+
+    fn fall_back(&mut self) {
+        let good = CANDIDATES
+            .iter()
+            .zip(&self.tries)
+            .filter(|(units, state)| matches!(state, Try::Good) && len_of(**units) < self.current)
+            .map(|(units, _)| len_of(*units))
+            .max();
+        self.current = good.unwrap_or(BASE_LEN).min(self.limit);
+        self.lost_in_row = 0;
+        self.small_acked = 0;
+    }
+
+    /// Something small came through.
+    pub(crate) const fn small_acked(&mut self) {
+        if self.lost_in_row > 0 {
+            self.small_acked += 1;
+        }
+    }
+
+    /// A datagram of full length came through.
+    pub(crate) const fn full_acked(&mut self) {
+        self.lost_in_row = 0;
+        self.small_acked = 0;
+    }
+
+    /// A datagram of full length was lost. Many in a row, while what is small comes through, are a black hole.
+    pub(crate) fn full_lost(&mut self, now: Instant) {
+        self.lost_in_row += 1;
+        if self.current > BASE_LEN && self.lost_in_row >= BLACK_HOLE_LOSSES && self.small_acked >= 2 {
+            let current = self.current;
+            if let Some(state) = self.state(current) {
+                *state = Try::Bad { again: now + RAISE_INTERVAL };
+            }
+            self.fall_back();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_ethernet_though_half_is_lost() {
+        let now = Instant::now();
+        let rtt = Duration::from_millis(100);
+        let mut search = MtuSearch::new(65507);
+        // Everything above 1472 vanishes, and every other one below it.
+        let mut at = now;
+        let mut coin = 0_u32;
+        for _ in 0..200 {
+            if let Some(len) = search.probe(at) {
+                coin = coin.wrapping_mul(1_103_515_245).wrapping_add(12345);
+                if len <= 1472 && coin >> 16 & 1 == 0 {
+                    search.probe_acked(len);
+                } else {
+                    search.probe_lost(at, len, 0.5, rtt);
+                }
+            }
+            at += rtt;
+        }
+        assert_eq!(search.current(), len_of(11));
+        assert_eq!(search.units(), 11);
+    }
+
+    #[test]
+    fn random_loss_is_no_black_hole() {
+        let now = Instant::now();
+        let mut search = MtuSearch::new(1472);
+        search.probe_acked(len_of(11));
+        for _ in 0..1000 {
+            search.full_lost(now);
+            search.small_acked();
+            search.full_lost(now);
+            search.full_lost(now);
+            search.full_acked();
+        }
+        assert_eq!(search.current(), len_of(11));
+        // Nothing at all comes through: that is no black hole either.
+        (0..1000).for_each(|_| search.full_lost(now));
+        assert_eq!(search.current(), len_of(11));
+        search.small_acked();
+        search.small_acked();
+        search.full_lost(now);
+        assert_eq!(search.current(), BASE_LEN);
+        assert!(search.probe(now).is_some_and(|len| len < len_of(11)));
+        assert_eq!(search.probe(now + Duration::from_secs(60)), Some(len_of(11)));
+    }
+
+    #[test]
+    fn the_socket_has_the_last_word() {
+        let now = Instant::now();
+        let mut search = MtuSearch::new(65507);
+        assert_eq!(search.probe(now), Some(len_of(32)));
+        search.too_big(4119);
+        assert_eq!(search.probe(now), Some(len_of(11)));
+        search.probe_acked(len_of(11));
+        assert_eq!(search.probe(now), None);
+        assert_eq!(search.deadline(now), None);
+    }
+}
