@@ -68,6 +68,12 @@ impl Assembly {
         &self.wanted
     }
 
+    /// How many chunks are here in part.
+    #[must_use]
+    pub fn open_chunks(&self) -> usize {
+        self.open.len()
+    }
+
     /// Whether nothing is missing.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -38,6 +38,8 @@ pub(crate) struct AckSample {
     /// The round-trip time that it shows.
     pub(crate) rtt: Option<Duration>,
     pub(crate) smoothed_rtt: Duration,
+    /// How much it varies.
+    pub(crate) rtt_variation: Duration,
     /// What the last round trip was like, if one has just ended.
     pub(crate) round: Option<Round>,
     /// The slot rate of late, over less than a round, if enough came to tell.
@@ -62,11 +64,24 @@ pub(crate) struct Round {
     pub(crate) min_rtt: Duration,
 }
 
+/// What a packet train has shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Train {
+    /// The rate at which it left the bottleneck.
+    pub(crate) rate: f64,
+    /// How long it took to come.
+    pub(crate) span: Duration,
+    /// Whether more than one was seen, and this is the slowest.
+    pub(crate) is_confirmed: bool,
+    pub(crate) smoothed_rtt: Duration,
+    pub(crate) min_rtt: Duration,
+}
+
 /// A congestion controller.
 pub(crate) trait Controller: std::fmt::Debug + Send {
     /// What a packet train has shown of the path's rate, before anything else is known.
-    fn on_train(&mut self, rate: f64, rtt: Duration) {
-        let _ = (rate, rtt);
+    fn on_train(&mut self, train: &Train) {
+        let _ = train;
     }
 
     /// An acknowledgement came.

@@ -4,12 +4,13 @@ mod acks;
 mod incoming;
 mod outgoing;
 mod timers;
+mod train;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use framing::ChunkSet;
-use framing::packet::TOKEN_LEN;
+use framing::packet::{self, TOKEN_LEN};
 
 use crate::config::Config;
 use crate::congestion::{Bbr, Congestion, Controller, Cubic, Fixed};
@@ -22,13 +23,21 @@ use crate::parts::{Claim, Outgoing, in_units};
 use crate::received::ReceivedPackets;
 use crate::rtt::RttEstimator;
 use crate::sent::SentPackets;
-use crate::stats::{Stats, Trace};
+use crate::stats::{Footprint, Stats, Trace};
 
-use acks::{Pairs, RoundState, Train};
+use acks::{Pairs, RoundState};
 use timers::Timers;
+use train::Trains;
 
 /// Bytes per second of plain chunks unless the user says otherwise: 100 Mbit/s.
 const PLAIN_RATE: f64 = 12_500_000.0;
+
+/// The most bytes on their way, whatever the peer says that it has measured: 10 Gbit/s for 0.2 s. Each packet costs memory.
+const MAX_IN_FLIGHT: u64 = 256 << 20;
+/// How often an address is challenged before it is left alone.
+const MAX_CHALLENGES: u32 = 5;
+/// Bytes of a packet with a challenge, or with the answer to one.
+const CHALLENGE_LEN: usize = packet::DATA_HEADER_LEN + 9 + packet::CRC_LEN;
 
 /// What a packet held for the caller.
 #[derive(Debug, PartialEq, Eq)]
@@ -122,9 +131,20 @@ enum Phase {
 struct Candidate {
     address: SocketAddr,
     challenge: [u8; 8],
-    /// When it was challenged last, and how often.
+    /// When it was challenged last, and how often since it was heard of.
     challenged: Option<Instant>,
     tries: u32,
+    /// Bytes that came from it, and that went there.
+    came: usize,
+    went: usize,
+}
+
+impl Candidate {
+    /// When it is to be challenged: never with more than three times the bytes that came from it (RFC 9000 section 8.1).
+    fn due(&self, now: Instant, rtt: Duration) -> Option<Instant> {
+        let may = self.tries < MAX_CHALLENGES && self.went + CHALLENGE_LEN <= 3 * self.came;
+        may.then(|| self.challenged.map_or(now, |at| at + rtt.max(Duration::from_millis(20))))
+    }
 }
 
 /// One end of a connection.
@@ -159,7 +179,7 @@ pub struct Connection {
     delivered_at: Instant,
     round: RoundState,
     pairs: Pairs,
-    train: Train,
+    trains: Trains,
     /// Whether chunks are, or will soon be, sent from here.
     is_bulk: bool,
     /// Numbers below this were sent while there was nothing better to do.
@@ -236,7 +256,7 @@ impl Connection {
             delivered_at: now,
             round: RoundState::new(now),
             pairs: Pairs::default(),
-            train: Train::default(),
+            trains: Trains::default(),
             is_bulk: false,
             app_limited_until: 0,
             after_pause: false,
@@ -324,7 +344,7 @@ impl Connection {
     pub fn expect_bulk(&mut self, now: Instant, bytes: u64) {
         self.is_bulk = true;
         self.timers.probe_mtu(now);
-        self.train.plan(bytes);
+        self.trains.plan(now, bytes);
     }
 
     /// Begins a pass over these chunks. What is left of an earlier pass is forgotten.
@@ -383,10 +403,21 @@ impl Connection {
     pub fn trace(&self) -> Trace {
         Trace {
             pacing_rate: self.pacing_rate(),
-            window: self.controller.window(),
+            window: self.window(),
             in_flight: self.sent.in_flight(),
             smoothed_rtt: self.rtt.smoothed(),
             state: self.controller.state(),
+        }
+    }
+
+    /// How much it keeps.
+    #[must_use]
+    pub fn footprint(&self) -> Footprint {
+        Footprint {
+            packets: self.sent.len(),
+            parts: self.outgoing.len(),
+            message_bytes: self.control_out.unacknowledged() + self.control_in.held(),
+            ranges: self.received.len(),
         }
     }
 
@@ -429,6 +460,11 @@ impl Connection {
     fn pacing_rate(&self) -> f64 {
         let rate = self.controller.pacing_rate();
         self.config.max_rate.map_or(rate, |bits| rate.min(bits as f64 / 8.0))
+    }
+
+    /// Bytes that may be on their way.
+    fn window(&self) -> u64 {
+        self.controller.window().min(MAX_IN_FLIGHT)
     }
 
     fn next_random(&mut self) -> u64 {

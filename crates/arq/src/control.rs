@@ -10,6 +10,8 @@ pub(crate) const WINDOW: u64 = 1 << 20;
 /// The most bytes of one message: one of `framing` and what a link may put before it.
 pub const MAX_MESSAGE_LEN: usize = framing::MAX_MESSAGE_LEN + 16;
 const PREFIX_LEN: usize = 4;
+/// Pieces behind gaps that are kept at most. A sender cuts its stream into some 2000, and what was lost into a few more.
+const MAX_PIECES: usize = 10_000;
 
 /// The sending half: keeps what is not acknowledged.
 #[derive(Debug, Default)]
@@ -53,8 +55,10 @@ impl ControlSender {
         self.buffer.len()
     }
 
-    pub(crate) fn set_credit(&mut self, credit: u64) {
+    /// Takes in up to where the peer takes the stream. `false` when that is more than it may.
+    pub(crate) fn set_credit(&mut self, credit: u64) -> bool {
         self.credit = self.credit.max(credit);
+        credit <= self.next + WINDOW
     }
 
     fn end(&self) -> u64 {
@@ -152,6 +156,8 @@ pub(crate) enum ControlError {
     Window,
     #[error("it announced a message of {0} bytes")]
     TooLong(usize),
+    #[error("it sent its messages in too many pieces")]
+    Crumbs,
 }
 
 /// The receiving half: puts the pieces in order.
@@ -177,7 +183,7 @@ impl ControlReceiver {
         }
         if offset > self.next {
             self.keep(offset, bytes);
-            return Ok(());
+            return if self.pieces.len() > MAX_PIECES { Err(ControlError::Crumbs) } else { Ok(()) };
         }
         self.ready.extend(&bytes[(self.next - offset) as usize..]);
         self.next = end;
@@ -209,6 +215,11 @@ impl ControlReceiver {
             self.pieces.insert(start, bytes[(start - offset) as usize..(stop - offset) as usize].to_vec());
             start = stop;
         }
+    }
+
+    /// Bytes that are kept, those behind gaps included.
+    pub(crate) fn held(&self) -> usize {
+        self.ready.len() + self.pieces.values().map(Vec::len).sum::<usize>()
     }
 
     /// How long the next message is, if so much is known.

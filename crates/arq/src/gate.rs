@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use framing::packet::{self, Packet, TOKEN_LEN, VERSION};
 
-/// How long a token is good.
-const TOKEN_LIFE: Duration = Duration::from_secs(15);
+/// How long a token is good: longer than a client waits for an answer to it, through a blackout too.
+const TOKEN_LIFE: Duration = Duration::from_secs(60);
 const TIME_LEN: usize = 4;
 
 /// Proves addresses with tokens that only this server can make (the idea of RFC 9000 section 8.1).

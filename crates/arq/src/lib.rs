@@ -14,6 +14,7 @@
 //! The packets are those of `framing::packet`; why the control law is what it is, and what it does, is in `README.md`.
 
 mod assembly;
+mod black_hole;
 mod config;
 mod congestion;
 mod connection;
@@ -36,4 +37,4 @@ pub use control::MAX_MESSAGE_LEN;
 pub use end::End;
 pub use gate::{Accepted, First, Gate};
 pub use parts::Claim;
-pub use stats::{Stats, Trace};
+pub use stats::{Footprint, Stats, Trace};

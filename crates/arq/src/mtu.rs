@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use framing::packet::{CRC_LEN, DATA_HEADER_LEN, UNIT_LEN, UNITS_PER_CHUNK};
 
+use crate::black_hole::BlackHole;
+
 /// Bytes of a datagram that every path is trusted to carry (BASE_PLPMTU of RFC 8899 section 5.1.2).
 pub(crate) const BASE_LEN: u16 = 1200;
 /// What a part costs beside its payload at most: packet header, part header, checksum.
@@ -18,9 +20,6 @@ const RAISE_INTERVAL: Duration = Duration::from_secs(30);
 const MIN_PROBES: u32 = 3;
 /// The same at any loss.
 const MAX_PROBES: u32 = 24;
-/// Full datagrams in a row that must vanish, while small packets come through, before a black hole is suspected.
-const BLACK_HOLE_LOSSES: u32 = 24;
-
 /// Bytes of a datagram with so many units.
 const fn len_of(units: usize) -> u16 {
     (PART_OVERHEAD + units * UNIT_LEN) as u16
@@ -33,8 +32,7 @@ pub(crate) struct MtuSearch {
     /// The largest that may be tried.
     limit: u16,
     tries: [Try; CANDIDATES.len()],
-    lost_in_row: u32,
-    small_acked: u32,
+    hole: BlackHole,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -60,8 +58,7 @@ impl MtuSearch {
             current: BASE_LEN.min(limit),
             limit,
             tries: CANDIDATES.map(fresh),
-            lost_in_row: 0,
-            small_acked: 0,
+            hole: BlackHole::default(),
         }
     }
 
@@ -118,7 +115,6 @@ impl MtuSearch {
             *state = Try::Good;
         }
         self.current = self.current.max(len.min(self.limit));
-        self.lost_in_row = 0;
     }
 
     /// A probe vanished. `loss` is the share of packets that vanish anyway, 0 to 1.
@@ -144,44 +140,39 @@ impl MtuSearch {
             }
         }
         if usize::from(self.current) >= len {
-            self.fall_back();
+            self.fall_back(self.current);
         }
     }
 
-    fn fall_back(&mut self) {
+    /// Datagrams of this length and above do not come through any more.
+    fn fall_back(&mut self, below: u16) {
         let good = CANDIDATES
             .iter()
             .zip(&self.tries)
-            .filter(|(units, state)| matches!(state, Try::Good) && len_of(**units) < self.current)
+            .filter(|(units, state)| matches!(state, Try::Good) && len_of(**units) < below)
             .map(|(units, _)| len_of(*units))
             .max();
         self.current = good.unwrap_or(BASE_LEN).min(self.limit);
-        self.lost_in_row = 0;
-        self.small_acked = 0;
     }
 
-    /// Something small came through.
-    pub(crate) const fn small_acked(&mut self) {
-        if self.lost_in_row > 0 {
-            self.small_acked += 1;
+    /// A datagram of this length that was sent then came through.
+    pub(crate) fn came(&mut self, len: u16, sent: Instant) {
+        self.hole.came(len, sent);
+    }
+
+    /// One that is no probe vanished. `loss` is the share of packets that vanish anyway.
+    pub(crate) fn vanished(&mut self, now: Instant, len: u16, sent: Instant, loss: f64) {
+        // What is larger was sent before it was known to be too large.
+        if len > self.current {
+            return;
         }
-    }
-
-    /// A datagram of full length came through.
-    pub(crate) const fn full_acked(&mut self) {
-        self.lost_in_row = 0;
-        self.small_acked = 0;
-    }
-
-    /// A datagram of full length was lost. Many in a row, while what is small comes through, are a black hole.
-    pub(crate) fn full_lost(&mut self, now: Instant) {
-        self.lost_in_row += 1;
-        if self.current > BASE_LEN && self.lost_in_row >= BLACK_HOLE_LOSSES && self.small_acked >= 2 {
-            let current = self.current;
-            if let Some(state) = self.state(current) {
-                *state = Try::Bad { again: now + RAISE_INTERVAL };
+        if let Some(least) = self.hole.vanished(len, sent, loss) {
+            for (units, state) in CANDIDATES.iter().zip(&mut self.tries) {
+                if len_of(*units) >= least && matches!(state, Try::Good) {
+                    *state = Try::Bad { again: now + RAISE_INTERVAL };
+                }
             }
-            self.fall_back();
+            self.fall_back(least);
         }
     }
 }
@@ -214,27 +205,30 @@ mod tests {
     }
 
     #[test]
-    fn random_loss_is_no_black_hole() {
+    fn a_black_hole_takes_it_down_for_a_while() {
         let now = Instant::now();
-        let mut search = MtuSearch::new(1472);
+        let mut search = MtuSearch::new(4119);
+        assert_eq!(search.probe(now), Some(len_of(32)));
         search.probe_acked(len_of(11));
-        for _ in 0..1000 {
-            search.full_lost(now);
-            search.small_acked();
-            search.full_lost(now);
-            search.full_lost(now);
-            search.full_acked();
-        }
+        search.probe_acked(len_of(10));
+        search.probe_acked(len_of(32));
+        let at = |n: u64| now + Duration::from_millis(n);
+        let narrow = |search: &mut MtuSearch, from: u64, most: u16| {
+            for n in from..from + 50 {
+                let len = search.current();
+                if len > most {
+                    search.vanished(now, len, at(2 * n), 0.0);
+                }
+                search.came(60, at(2 * n + 1));
+            }
+        };
+        narrow(&mut search, 0, 1472);
         assert_eq!(search.current(), len_of(11));
-        // Nothing at all comes through: that is no black hole either.
-        (0..1000).for_each(|_| search.full_lost(now));
-        assert_eq!(search.current(), len_of(11));
-        search.small_acked();
-        search.small_acked();
-        search.full_lost(now);
+        narrow(&mut search, 100, 1272);
         assert_eq!(search.current(), BASE_LEN);
-        assert!(search.probe(now).is_some_and(|len| len < len_of(11)));
-        assert_eq!(search.probe(now + Duration::from_secs(60)), Some(len_of(11)));
+        assert_eq!(search.probe(now), None);
+        assert_eq!(search.deadline(now), Some(now + RAISE_INTERVAL));
+        assert_eq!(search.probe(now + RAISE_INTERVAL), Some(len_of(32)));
     }
 
     #[test]

@@ -13,6 +13,12 @@ use framing::packet::{UNIT_LEN, UNITS_PER_CHUNK};
 const MAX_COPIES: u8 = 8;
 /// How many parts may be left unlucky when the last copies are out: copies are made until fewer are to be expected.
 const TAIL_RISK: f64 = 0.5;
+/// The same when so few parts are left that copies cost nothing.
+const LAST_RISK: f64 = 0.02;
+const LAST_PARTS: usize = 32;
+/// Of all parts of a pass, the share that copies may cost; and how many they may be in any case.
+const COPY_SHARE: u64 = 44;
+const MIN_COPIES: u64 = 96;
 
 /// A part that is to be sent now. Say [`Connection::commit`](crate::Connection::commit) when it goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +76,9 @@ pub(crate) struct Outgoing {
     open: usize,
     tail: VecDeque<PartId>,
     tail_built: Option<Instant>,
+    /// Parts of this pass, and copies made of them.
+    parts: u64,
+    copies: u64,
 }
 
 impl Outgoing {
@@ -78,6 +87,7 @@ impl Outgoing {
         self.lost.clear();
         self.tail.clear();
         self.tail_built = None;
+        (self.parts, self.copies) = (0, 0);
         self.next = 0;
         self.wanted = wanted;
         for at in 0..self.slots.len() {
@@ -89,6 +99,11 @@ impl Outgoing {
                 self.release(at as u32);
             }
         }
+    }
+
+    /// How many parts there is room for now.
+    pub(crate) const fn len(&self) -> usize {
+        self.slots.len()
     }
 
     /// Whether every part has arrived or was given up.
@@ -204,16 +219,17 @@ impl Outgoing {
             }
         }
         self.next = unit;
+        self.parts += 1;
         let id = self.add(start, len as u16);
         self.claim_of(id, false)
     }
 
     /// A copy of a part that is on its way, when nothing else is left to send and a loss would cost another round trip.
     ///
-    /// Those sent last come first: of what was sent earlier, it will be known soon enough.
-    pub(crate) fn claim_copy(&mut self, now: Instant, loss: f64, rtt: Duration) -> Option<Claim> {
+    /// None has more than so many units. Those sent last come first: of what was sent earlier, it will be known soon enough.
+    pub(crate) fn claim_copy(&mut self, now: Instant, units: usize, loss: f64, rtt: Duration) -> Option<Claim> {
         let copies = copies_wanted(self.open, loss);
-        if copies <= 1 || self.has_new() {
+        if copies <= 1 || self.has_new() || self.is_spent() {
             return None;
         }
         if self.tail.is_empty() {
@@ -227,12 +243,20 @@ impl Outgoing {
         }
         while let Some(id) = self.tail.pop_front() {
             let Some(slot) = self.slot_mut(id) else { continue };
-            if !slot.done && !slot.waits && slot.copies < copies {
+            // The path may have become narrower: what is too large for it now is taken apart when it is lost.
+            let fits = usize::from(slot.len) <= units * UNIT_LEN;
+            if fits && !slot.done && !slot.waits && slot.copies < copies {
                 slot.waits = true;
+                self.copies += 1;
                 return self.claim_of(id, true);
             }
         }
         None
+    }
+
+    /// Whether copies have cost what they may.
+    const fn is_spent(&self) -> bool {
+        self.open > LAST_PARTS && self.copies > MIN_COPIES + self.parts / COPY_SHARE
     }
 
     fn build_tail(&mut self, now: Instant, since: Duration, copies: u8, rtt: Duration) {
@@ -255,7 +279,7 @@ impl Outgoing {
 
     /// When a tail that has nothing to copy now may have something.
     pub(crate) fn tail_deadline(&self, loss: f64, rtt: Duration) -> Option<Instant> {
-        (copies_wanted(self.open, loss) > 1 && !self.has_new())
+        (copies_wanted(self.open, loss) > 1 && !self.has_new() && !self.is_spent())
             .then(|| self.tail_built.map(|built| built + rtt / 8))
             .flatten()
     }
@@ -354,10 +378,11 @@ pub(crate) const fn in_units(len: usize) -> u64 {
 /// How many copies of each of `open` parts should be on their way, so that hardly any is lost with all of them.
 fn copies_wanted(open: usize, loss: f64) -> u8 {
     let loss = loss.clamp(0.0, 0.95);
-    if loss <= 0.0 || open == 0 || open as f64 * loss < TAIL_RISK {
+    let risk = if open <= LAST_PARTS { LAST_RISK } else { TAIL_RISK };
+    if loss <= 0.0 || open == 0 || open as f64 * loss < risk {
         return 1;
     }
-    let copies = ((open as f64 / TAIL_RISK).ln() / -loss.ln()).ceil();
+    let copies = ((open as f64 / risk).ln() / -loss.ln()).ceil();
     (copies as u8).clamp(1, MAX_COPIES)
 }
 
@@ -420,14 +445,29 @@ mod tests {
     }
 
     #[test]
+    fn no_copy_is_larger_than_the_path_has_become() {
+        let now = Instant::now();
+        let rtt = Duration::from_millis(100);
+        let mut outgoing = Outgoing::default();
+        outgoing.begin(ChunkSet::from(0..4));
+        while let Some(claim) = outgoing.claim_new(32, &mut full) {
+            outgoing.commit(now, claim.id);
+        }
+        let later = now + rtt / 4;
+        assert_eq!(outgoing.claim_copy(later, 9, 0.5, rtt), None);
+        assert!(outgoing.claim_copy(later + rtt / 4, 32, 0.5, rtt).is_some());
+    }
+
+    #[test]
     fn copies_are_as_many_as_the_loss_asks_for() {
         assert_eq!(copies_wanted(850, 0.0), 1);
         assert_eq!(copies_wanted(850, 0.0005), 1);
         assert_eq!(copies_wanted(850, 0.01), 2);
         assert_eq!(copies_wanted(850, 0.2), 5);
         assert_eq!(copies_wanted(850, 0.5), 8);
-        assert_eq!(copies_wanted(1, 0.5), 1);
-        assert_eq!(copies_wanted(2, 0.5), 2);
+        assert_eq!(copies_wanted(1, 0.5), 6);
+        assert_eq!(copies_wanted(1, 0.01), 1);
+        assert_eq!(copies_wanted(10, 0.01), 2);
     }
 
     #[test]

@@ -12,6 +12,9 @@ const MAX_RANGES: usize = 2048;
 const DEFAULT_DELAY: Duration = Duration::from_millis(1);
 /// How many bytes may go without one until then.
 const DEFAULT_BYTES: u64 = 16 * 1024;
+/// The least length of a packet that is measured against the one before it: small ones are sent when there is something to
+/// say, and say nothing about the path.
+const PAIR_LEN: usize = 1000;
 /// The longest that a sender may ask for.
 const MAX_DELAY: Duration = Duration::from_millis(100);
 
@@ -30,6 +33,8 @@ pub(crate) struct ReceivedPackets {
     /// When the first of them came.
     unacked_since: Option<Instant>,
     at_once: bool,
+    /// Whether the packet that came last had been overtaken.
+    late: bool,
     pair_time: Duration,
     pair_bytes: u64,
     /// Packets that came, and packets that should have, over the last few hundred.
@@ -48,11 +53,17 @@ impl ReceivedPackets {
             unacked_bytes: 0,
             unacked_since: None,
             at_once: false,
+            late: false,
             pair_time: Duration::ZERO,
             pair_bytes: 0,
             came: 0.0,
             expected: 0.0,
         }
+    }
+
+    /// How many ranges are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.ranges.len()
     }
 
     pub(crate) fn largest(&self) -> Option<u64> {
@@ -61,15 +72,16 @@ impl ReceivedPackets {
 
     /// Takes note of a packet: `false` when it came before, or is too old to tell.
     pub(crate) fn receive(&mut self, now: Instant, pn: u64, len: usize) -> bool {
+        self.late = false;
         if pn < self.floor || !self.insert(pn) {
             return false;
         }
         self.came += 1.0;
         match self.largest {
-            Some((largest, _)) if pn < largest => self.at_once = true,
+            Some((largest, _)) if pn < largest => self.late = true,
             Some((largest, at)) => {
                 self.expected += (pn - largest) as f64;
-                if pn == largest + 1 {
+                if pn == largest + 1 && len >= PAIR_LEN {
                     self.pair_time += now.saturating_duration_since(at);
                     self.pair_bytes += len as u64;
                 }
@@ -150,7 +162,9 @@ impl ReceivedPackets {
     pub(crate) fn elicit(&mut self, now: Instant, len: usize, at_once: bool) {
         self.unacked_bytes += len as u64;
         self.unacked_since.get_or_insert(now);
-        self.at_once |= at_once;
+        // Sooner than usual if it may have been taken for lost. Not for what asks for nothing: acknowledgements that
+        // overtake each other would call for more of them without end.
+        self.at_once |= at_once || self.late;
     }
 
     /// Wants an acknowledgement to go out now, because it has news.

@@ -59,6 +59,10 @@ impl RttEstimator {
         self.smoothed
     }
 
+    pub(crate) const fn variation(&self) -> Duration {
+        self.variation
+    }
+
     pub(crate) const fn min(&self) -> Duration {
         self.min
     }

@@ -60,6 +60,8 @@ pub(crate) struct SentPackets {
     settled: u64,
     reordering: Option<Duration>,
     calm_rounds: u32,
+    /// How long what was lost is kept.
+    keep: Duration,
     pub(crate) lost_packets: u64,
     pub(crate) spurious: u64,
 }
@@ -87,6 +89,7 @@ impl SentPackets {
             settled: 0,
             reordering: None,
             calm_rounds: 0,
+            keep: Duration::from_secs(1),
             lost_packets: 0,
             spurious: 0,
         }
@@ -95,6 +98,11 @@ impl SentPackets {
     /// The number of the next packet.
     pub(crate) fn next_pn(&self) -> u64 {
         self.base + self.packets.len() as u64
+    }
+
+    /// How many are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.packets.len()
     }
 
     /// Bytes on their way.
@@ -113,6 +121,8 @@ impl SentPackets {
 
     /// Takes note of a packet: its number.
     pub(crate) fn push(&mut self, packet: NewPacket) -> u64 {
+        // Who only acknowledges hears of nothing that is settled: what is behind a lost packet must not pile up.
+        self.forget_front(packet.time);
         let tracked = packet.content != Content::Untracked;
         if tracked {
             self.in_flight += u64::from(packet.wire_len);
@@ -158,7 +168,7 @@ impl SentPackets {
                     State::Lost => {
                         packet.state = State::Acked;
                         self.spurious += 1;
-                        self.lost_packets -= 1;
+                        self.lost_packets -= u64::from(packet.content != Content::Probe);
                         outcome.late.push(packet.clone());
                     }
                 }
@@ -216,7 +226,8 @@ impl SentPackets {
                     packet.state = State::Lost;
                     self.in_flight -= u64::from(packet.wire_len);
                     self.in_flight_packets -= 1;
-                    self.lost_packets += 1;
+                    // That a probe vanishes is no fault of the path.
+                    self.lost_packets += u64::from(packet.content != Content::Probe);
                     outcome.lost.push(packet.clone());
                 } else {
                     // Packets behind this one were sent later.
@@ -231,11 +242,16 @@ impl SentPackets {
 
     /// Forgets what is settled; what was lost is kept for a while, in case it arrives after all.
     pub(crate) fn forget(&mut self, now: Instant, keep: Duration) {
+        self.keep = keep;
+        self.forget_front(now);
+    }
+
+    fn forget_front(&mut self, now: Instant) {
         while let Some(first) = self.packets.front() {
             let is_over = match first.state {
                 State::InFlight => false,
                 State::Acked => true,
-                State::Lost => now.saturating_duration_since(first.time) > keep,
+                State::Lost => now.saturating_duration_since(first.time) > self.keep,
             };
             if !is_over {
                 break;
@@ -284,5 +300,23 @@ mod tests {
         assert!(sent.acknowledge([2..=2].into_iter(), &mut outcome));
         assert_eq!((outcome.late.len(), sent.spurious, sent.lost_packets), (1, 1, 4));
         assert!(!sent.acknowledge([10..=10].into_iter(), &mut outcome), "never sent");
+    }
+    #[test]
+    fn acknowledgements_that_are_sent_leave_nothing_behind_a_lost_packet() {
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        let mut sent = SentPackets::new();
+        (0..3).for_each(|n| {
+            sent.push(packet(start + ms(n)));
+        });
+        let mut outcome = Outcome::default();
+        assert!(sent.acknowledge([2..=2].into_iter(), &mut outcome));
+        sent.detect_lost(start + ms(500), ms(10), ms(1), &mut outcome);
+        sent.forget(start + ms(50), ms(200));
+        assert_eq!((outcome.lost.len(), sent.len()), (2, 3));
+        for n in 0..1000 {
+            sent.push(NewPacket { content: Content::Untracked, ..packet(start + ms(50 + n)) });
+        }
+        assert_eq!((sent.len(), sent.next_pn()), (0, 1003));
     }
 }

@@ -43,3 +43,16 @@ pub struct Trace {
     /// The state of the control law.
     pub state: &'static str,
 }
+
+/// How much a connection keeps: for tests, and for whoever wonders where the memory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Footprint {
+    /// Packets that were sent and are still remembered.
+    pub packets: usize,
+    /// Parts of chunks that anything is known of.
+    pub parts: usize,
+    /// Bytes of messages, of both directions, and pieces of them that came too early.
+    pub message_bytes: usize,
+    /// Ranges of packet numbers that came.
+    pub ranges: usize,
+}

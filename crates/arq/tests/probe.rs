@@ -24,6 +24,7 @@ fn probe() {
     if env("CORRUPT", 0.0) > 0.0 { faults.corrupt = Some(Corrupt { probability: env("CORRUPT", 0.0) / 100.0, kind: CorruptKind::Bits }); }
     if env("BLACKOUT", 0.0) > 0.0 { faults.blackouts = vec![Window { start: ms(2000.0), length: ms(env("BLACKOUT", 0.0) * 1000.0) }]; }
     let mut scenario = Scenario::new(&faults, (env("MB", 60.0) * 1e6) as u64);
+    if env("LOSSBA", 0.0) > 0.0 { scenario.down.loss = Loss::Bernoulli(env("LOSSBA", 0.0) / 100.0); }
     if std::env::var("CC").as_deref() == Ok("cubic") { scenario.config.congestion = arq::Congestion::Cubic; }
     if std::env::var("TRACE").is_ok() { scenario.trace = Some(ms(env("TRACE", 100.0))); }
     if env("RECV", 0.0) > 0.0 { scenario.receiver_rate = Some(env("RECV", 0.0) * 1e6 / 8.0); }

@@ -7,18 +7,19 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use framing::Checksum;
-use link::{ConnectError, Link};
+use link::{Closer, ConnectError, Link};
 use session::{
     Caller, GetJob, Observer, PutJob, SessionError, Sources, Store, StoreOptions, Summary, get, put,
     with_retry,
 };
 
 use crate::exit::{self, Exit, Problem};
+use crate::interrupt::Line;
 use crate::report::View;
 use crate::reporter::Reporter;
 use crate::screen::Screen;
@@ -50,7 +51,8 @@ pub fn main<T: Connect>(program: Program) -> ExitCode {
 }
 
 fn run<T: Connect>(args: &ClientArgs<T>, work: &Work, screen: &Arc<Screen>) -> anyhow::Result<Exit> {
-    interrupt::exit_at_once(screen.clone()).context("cannot listen for signals")?;
+    let line = Line::default();
+    interrupt::exit_at_once(screen.clone(), line.clone()).context("cannot listen for signals")?;
     let server = args.server();
     let dir = match work {
         Work::Put(_) => PathBuf::from("."),
@@ -69,6 +71,7 @@ fn run<T: Connect>(args: &ClientArgs<T>, work: &Work, screen: &Arc<Screen>) -> a
         has_warned: Cell::new(args.common.insecure),
         server,
         screen,
+        line,
         reporter: &reporter,
     };
     match work {
@@ -83,8 +86,9 @@ struct Call<'a, T: Connect> {
     server: String,
     software: String,
     counterpart: String,
-    screen: &'a Screen,
+    screen: &'a Arc<Screen>,
     reporter: &'a Reporter,
+    line: Line,
     /// Whether the person knows that nothing is encrypted.
     has_warned: Cell<bool>,
 }
@@ -101,7 +105,8 @@ impl<T: Connect> Call<'_, T> {
                 _ => error.into(),
             }
         })?;
-        let mut job = PutJob::new(sources, self.checksum());
+        let job = PutJob::new(sources, self.checksum());
+        let mut job = if self.args.transport.is_plain() { job.plain() } else { job };
         let names = names(paths.iter().map(|path| path.file_name().unwrap_or(path.as_os_str())));
         let doing = format!("cannot send {names} to {}", self.server);
         let summary = self.transfer(&doing, |link, observer| put(link, &mut job, self.caller(observer)))?;
@@ -113,8 +118,12 @@ impl<T: Connect> Call<'_, T> {
     }
 
     fn get(&self, get_args: &GetArgs) -> anyhow::Result<Exit> {
+        if let Some(text) = self.args.transport.idle_when_receiving() {
+            self.screen.note(text);
+        }
         let store = open_store(get_args)?;
-        let mut job = GetJob::new(get_args.names.clone(), self.checksum(), self.args.common.follow);
+        let job = GetJob::new(get_args.names.clone(), self.checksum(), self.args.common.follow);
+        let mut job = if self.args.transport.is_plain() { job.plain() } else { job };
         let names = names(get_args.names.iter().map(|name| name.as_os_str()));
         let doing = format!("cannot get {names} from {}", self.server);
         let summary =
@@ -130,10 +139,17 @@ impl<T: Connect> Call<'_, T> {
     fn transfer(
         &self,
         doing: &str,
-        run: impl FnMut(&mut dyn Link, &dyn Observer) -> Result<Summary, SessionError>,
+        mut run: impl FnMut(&mut dyn Link, &dyn Observer) -> Result<Summary, SessionError>,
     ) -> anyhow::Result<Summary> {
         let window: Duration = self.args.common.retry;
-        let result = with_retry(window, self.reporter, || self.connect(), run);
+        let run_on_line = |link: &mut dyn Link, observer: &dyn Observer| {
+            self.set_line(link.closer().ok());
+            let ran = run(link, observer);
+            // It may hold the socket open.
+            self.set_line(None);
+            ran
+        };
+        let result = with_retry(window, self.reporter, || self.connect(), run_on_line);
         self.reporter.clear();
         result.map_err(|error| {
             let advice = exit::advice(&error, &self.counterpart, self.reporter.has_met());
@@ -150,7 +166,7 @@ impl<T: Connect> Call<'_, T> {
     }
 
     fn connect(&self) -> Result<Box<dyn Link>, ConnectError> {
-        let link = self.args.transport.connect(&self.server)?;
+        let link = self.args.transport.connect(&self.server, Screen::noting(self.screen))?;
         if !address::is_loopback(link.peer().ip()) && !self.has_warned.replace(true) {
             self.screen.note(&format!(
                 "nothing on the way to {} is encrypted; --insecure silences this line",
@@ -158,6 +174,10 @@ impl<T: Connect> Call<'_, T> {
             ));
         }
         Ok(link)
+    }
+
+    fn set_line(&self, closer: Option<Closer>) {
+        *self.line.lock().unwrap_or_else(PoisonError::into_inner) = closer;
     }
 
     fn caller<'c>(&'c self, observer: &'c dyn Observer) -> Caller<'c> {

@@ -64,7 +64,7 @@ impl Exit {
             Side::Sender => (summary.changed + summary.unreadable, summary.refused),
             Side::Receiver => (summary.refused, summary.changed + summary.unreadable),
         };
-        match (summary.differs, here, there) {
+        match (summary.differs + summary.damaged, here, there) {
             (0, 0, 0) => Self::Done,
             (0, 0, _) => Self::Refused,
             (0, _, _) => Self::LocalFile,
@@ -143,7 +143,12 @@ pub(crate) fn advice(error: &SessionError, counterpart: &str, met: bool) -> Opti
     match error {
         SessionError::Connect(ConnectError::Connect { .. }) if met => again(),
         SessionError::Connect(ConnectError::Connect { .. }) => {
-            Some(format!("is {counterpart} running there?"))
+            let way = if counterpart.starts_with("udp-") {
+                ", and does no firewall stop UDP on the way"
+            } else {
+                ""
+            };
+            Some(format!("is {counterpart} running there{way}?"))
         }
         SessionError::Connect(ConnectError::Lookup { .. }) => {
             Some("check the name after --server".to_owned())

@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::process;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use link::Closer;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::pipe;
@@ -21,10 +22,14 @@ const STATUS: &str = "/proc/self/status";
 /// How long the last words may take when the terminal or pipe does not take them.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
+/// The connection that is open now, if one is: who is interrupted can end it.
+pub(crate) type Line = Arc<Mutex<Option<Closer>>>;
+
 /// Ends the program with exit code 130 as soon as it is interrupted or told to end.
 ///
-/// Nothing needs to be put in order: what is half done goes on with the next run.
-pub(crate) fn exit_at_once(screen: Arc<Screen>) -> io::Result<()> {
+/// Nothing needs to be put in order: what is half done goes on with the next run. Only the other side is told, which would not
+/// see it everywhere: over UDP nothing else says that this program is gone.
+pub(crate) fn exit_at_once(screen: Arc<Screen>, line: Line) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let wait = move || {
         signals.forever().next();
@@ -33,7 +38,14 @@ pub(crate) fn exit_at_once(screen: Arc<Screen>) -> io::Result<()> {
             screen.clear();
             let text = "interrupted; run the same command again to go on";
             screen.error(text, Exit::Interrupted, None);
+            // The end of the connection is no news for anybody here.
+            let _silence = screen.silence();
+            if let Some(closer) = &*line.lock().unwrap_or_else(PoisonError::into_inner) {
+                closer.close();
+            }
             let _ = spoken.send(());
+            // Until the program is over.
+            thread::park();
         });
         let _ = heard.recv_timeout(LAST_WORDS);
         process::exit(Exit::Interrupted.code().into());

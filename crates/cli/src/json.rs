@@ -7,17 +7,19 @@
 //! |---|---|---|
 //! | `ready` | a server takes clients | `program`, `version`, `address`, `dir` |
 //! | `start` | it is known what is to be transferred | `program`, `version`, `side` (`sender` or `receiver`), `peer`, `software` (the other program), `name`, `files`, `directories`, `bytes` |
-//! | `progress` | at most twice a second | `peer`, `bytes` (crossed the link so far), `wanted` (are to cross it), `held` (were there already), `compared` (of those that were there, compared so far), `path` (the current file), `seconds`, `bytes_per_second` |
-//! | `file` | it is known what has become of a file or directory | `peer`, `side`, `path` (the sender's name for it), `name` (the receiver's), `bytes`, `moved` (of it crossed the link), `held` (of it the receiver had already), `seconds`, `outcome`, `reason`, `checksum`, `here`, `there`, `same` |
+//! | `progress` | at most twice a second | `peer`, `bytes` (crossed the link so far), `wanted` (are to cross it), `held` (were there already), `compared` (of those that were there, compared so far), `path` (the current file), `seconds`, `bytes_per_second`; on UDP `loss` (of the packets of late, 0 to 1), `rtt_ms` (of late) |
+//! | `file` | it is known what has become of a file or directory | `peer`, `side`, `path` (the sender's name for it), `name` (the receiver's), `bytes`, `moved` (of it crossed the link), `held` (of it the receiver had already), `seconds`, `outcome`, `reason`, `checksum`, `here`, `there`, `same`, `chunks`, `lost`, `damaged`, `duplicated`, `reordered` |
 //! | `retry` | the link was lost | `peer`, `reason`, `wait_seconds` |
 //! | `note` | something worth knowing | `text`, `path` |
-//! | `done` | a transfer came to its end | `peer`, `side`, `name`, `complete`, `verified`, `already_there`, `directories`, `kept`, `differs`, `changed`, `unreadable`, `refused`, `skipped`, `bytes`, `moved`, `seconds`, `bytes_per_second`, `exit_code` |
+//! | `done` | a transfer came to its end | `peer`, `side`, `name`, `complete`, `verified`, `already_there`, `directories`, `kept`, `differs`, `damaged`, `changed`, `unreadable`, `refused`, `skipped`, `bytes`, `moved`, `seconds`, `bytes_per_second`, `exit_code`; on UDP `packets` (sent), `lost` (of them), `parts` (of chunks sent), `sent_again` (of them), `wire_bytes` (of all datagrams), `rtt_min_ms`, `rtt_avg_ms`, `datagram` (bytes of a full one), `limiter` (why it was not faster); `lost`, `parts`, `sent_again` and `datagram` not of a plain transfer |
 //! | `error` | something failed; also on standard error | `message`, `exit_code`, `peer` |
 //! | `stopped` | a server ends | |
 //!
-//! `outcome` is one of `verified`, `already-there`, `directory`, `kept`, `differs`, `changed`, `unreadable`, `refused`. `reason` comes
-//! with the last two; `checksum`, `here`, `there` (the digests of both sides, in hex) and `same` with the first two and
-//! `differs`. `path` and `name` are UTF-8, with � for what isn't; then `path_hex` and `name_hex` have the exact bytes.
+//! `outcome` is one of `verified`, `already-there`, `directory`, `kept`, `differs`, `damaged`, `changed`, `unreadable`, `refused`. `reason`
+//! comes with the last two; `checksum`, `here`, `there` (the digests of both sides, in hex) and `same` with the first two,
+//! `differs` and `damaged`. After a plain transfer come `chunks` (of the file) and which of them were `lost`, `damaged`, `duplicated` and
+//! `reordered`, each as numbers from 0 on and ranges with both ends in them: `3,17-19`. The numbers of a link are those of
+//! the sending side. `limiter` is one of `link`, `receiver`, `sender`, `disk`, `hashing`, `rate limit`. `path` and `name` are UTF-8, with � for what isn't; then `path_hex` and `name_hex` have the exact bytes.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -25,11 +27,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use framing::Digest;
+use link::LinkStats;
 use serde_json::{Map, Value, json};
-use session::{FileReport, Outcome, Side, Summary};
+use session::{Faults, FileReport, Outcome, Side, Summary};
 
 use crate::exit::Exit;
-use crate::units;
+use crate::{plain, units};
 
 /// An object with this event and no field yet.
 pub(crate) fn event(event: &str) -> Map<String, Value> {
@@ -81,6 +84,10 @@ pub(crate) fn file(report: &FileReport<'_>, peer: &str) -> Value {
             put_digests(&mut object, here, there);
             "differs"
         }
+        Outcome::Damaged { here, there, .. } => {
+            put_digests(&mut object, here, there);
+            "damaged"
+        }
         Outcome::Directory => "directory",
         Outcome::Kept => "kept",
         Outcome::Changed => "changed",
@@ -94,11 +101,24 @@ pub(crate) fn file(report: &FileReport<'_>, peer: &str) -> Value {
         }
     };
     object.insert("outcome".to_owned(), word.into());
+    if let Some(Faults { chunks, lost, damaged, duplicated, reordered }) = report.faults {
+        object.insert("chunks".to_owned(), (*chunks).into());
+        let sets =
+            [("lost", lost), ("damaged", damaged), ("duplicated", duplicated), ("reordered", reordered)];
+        object.extend(sets.map(|(key, set)| (key.to_owned(), plain::ranges(set).into())));
+    }
     object.into()
 }
 
-/// The object of a transfer that came to its end.
-pub(crate) fn done(summary: &Summary, side: Side, name: &OsStr, peer: &str, exit: Exit) -> Value {
+/// The object of a transfer that came to its end, of files that were repaired unless it was plain.
+pub(crate) fn done(
+    summary: &Summary,
+    side: Side,
+    name: &OsStr,
+    peer: &str,
+    exit: Exit,
+    is_plain: bool,
+) -> Value {
     let mut object = event("done");
     put_name(&mut object, "name", name);
     let fields = json!({
@@ -110,6 +130,7 @@ pub(crate) fn done(summary: &Summary, side: Side, name: &OsStr, peer: &str, exit
         "directories": summary.directories,
         "kept": summary.kept,
         "differs": summary.differs,
+        "damaged": summary.damaged,
         "changed": summary.changed,
         "unreadable": summary.unreadable,
         "refused": summary.refused,
@@ -123,12 +144,42 @@ pub(crate) fn done(summary: &Summary, side: Side, name: &OsStr, peer: &str, exit
     if let Value::Object(fields) = fields {
         object.extend(fields);
     }
+    if let Some(stats) = &summary.link {
+        put_link(&mut object, stats, is_plain);
+    }
     object.into()
+}
+
+/// Puts in what a link has seen of its path: of a plain transfer little, for its packets are not acknowledged.
+fn put_link(object: &mut Map<String, Value>, stats: &LinkStats, is_plain: bool) {
+    let fields = [
+        (true, "packets", Value::from(stats.packets_sent)),
+        (!is_plain, "lost", stats.packets_lost.into()),
+        (!is_plain, "parts", stats.parts_sent.into()),
+        (!is_plain, "sent_again", stats.parts_sent_again.into()),
+        (true, "wire_bytes", stats.bytes_sent.into()),
+        (true, "rtt_min_ms", millis(stats.min_rtt).into()),
+        (true, "rtt_avg_ms", millis(stats.mean_rtt).into()),
+        (!is_plain, "datagram", stats.datagram_len.into()),
+        (true, "limiter", stats.limiter.to_string().into()),
+    ];
+    let known = fields.into_iter().filter(|(is_known, ..)| *is_known);
+    object.extend(known.map(|(_, key, value)| (key.to_owned(), value)));
 }
 
 /// A time in seconds, to the microsecond.
 pub(crate) fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e6
+}
+
+/// A time in milliseconds, to the microsecond.
+pub(crate) fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// A share from 0 to 1, to six digits.
+pub(crate) fn share(share: f64) -> f64 {
+    (share * 1e6).round() / 1e6
 }
 
 /// Bytes per second, in whole bytes.
@@ -145,7 +196,8 @@ fn put_digests(object: &mut Map<String, Value>, here: Digest, there: Digest) {
 
 #[cfg(test)]
 mod tests {
-    use framing::{Checksum, Hasher};
+    use framing::{Checksum, ChunkSet, Hasher};
+    use link::Limiter;
 
     use super::*;
 
@@ -159,6 +211,7 @@ mod tests {
             held: 0,
             elapsed: Duration::from_millis(500),
             outcome,
+            faults: None,
         }
     }
 
@@ -213,15 +266,64 @@ mod tests {
             elapsed: Duration::from_secs(2),
             ..Summary::default()
         };
-        let object = done(&summary, Side::Receiver, OsStr::new("tree"), "p", Exit::Done);
+        let object = done(&summary, Side::Receiver, OsStr::new("tree"), "p", Exit::Done, false);
         assert_eq!(
             (&object["event"], &object["complete"], &object["exit_code"]),
             (&"done".into(), &true.into(), &0.into())
         );
         assert_eq!((&object["verified"], &object["bytes_per_second"]), (&2.into(), &4.into()));
-        let fields = "event name peer side complete verified already_there directories kept differs changed unreadable \
-                      refused skipped bytes moved seconds bytes_per_second exit_code";
+        let fields = "event name peer side complete verified already_there directories kept differs damaged changed \
+                      unreadable refused skipped bytes moved seconds bytes_per_second exit_code";
         let expected: Vec<&str> = fields.split_whitespace().collect();
         assert_eq!(object.as_object().unwrap().keys().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_end_tells_of_the_path_where_the_link_knows_it() {
+        let stats = LinkStats {
+            packets_sent: 43_210,
+            packets_lost: 441,
+            parts_sent: 43_000,
+            parts_sent_again: 470,
+            bytes_sent: 61_000_000,
+            min_rtt: Duration::from_nanos(100_100_400),
+            mean_rtt: Duration::from_micros(104_200),
+            smoothed_rtt: Duration::from_micros(103_000),
+            datagram_len: 1427,
+            loss: 0.0102,
+            limiter: Limiter::RateLimit,
+        };
+        let summary = Summary { link: Some(stats), ..Summary::default() };
+        let object = done(&summary, Side::Sender, OsStr::new("a"), "p", Exit::Done, false);
+        let expected = json!({
+            "packets": 43_210, "lost": 441, "parts": 43_000, "sent_again": 470, "wire_bytes": 61_000_000,
+            "rtt_min_ms": 100.1, "rtt_avg_ms": 104.2, "datagram": 1427, "limiter": "rate limit",
+        });
+        for (key, value) in expected.as_object().unwrap() {
+            assert_eq!(&object[key], value, "{key}");
+        }
+        let object = done(&summary, Side::Sender, OsStr::new("a"), "p", Exit::Done, true);
+        assert_eq!((object.get("packets"), object.get("lost")), (Some(&43_210.into()), None));
+    }
+
+    #[test]
+    fn damage_is_told_in_full() {
+        let digest = Hasher::digest(Checksum::Md5, b"");
+        let faults = Faults {
+            chunks: 30,
+            lost: [3..4, 17..20].into_iter().collect(),
+            reordered: ChunkSet::from(7..8),
+            ..Faults::default()
+        };
+        let there = Hasher::digest(Checksum::Md5, b"a");
+        let outcome = Outcome::Damaged { here: digest, there, report: &faults };
+        let object = file(&FileReport { faults: Some(&faults), ..report(outcome) }, "p");
+        let expected = json!({
+            "outcome": "damaged", "same": false, "chunks": 30, "lost": "3,17-19", "damaged": "", "duplicated": "",
+            "reordered": "7",
+        });
+        for (key, value) in expected.as_object().unwrap() {
+            assert_eq!(&object[key], value, "{key}");
+        }
     }
 }

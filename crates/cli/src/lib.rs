@@ -18,6 +18,7 @@ mod exit;
 mod flags;
 mod interrupt;
 pub mod json;
+mod plain;
 mod progress;
 mod report;
 mod reporter;
@@ -27,7 +28,7 @@ mod transport;
 mod units;
 
 pub use exit::Exit;
-pub use transport::{Bind, Connect, TcpFlags};
+pub use transport::{Bind, Connect, Note, TcpFlags, UdpClientFlags, UdpFlags};
 
 /// Which program this is.
 #[derive(Debug, Clone, Copy)]

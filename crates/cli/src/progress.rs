@@ -51,6 +51,8 @@ struct Shown {
     held: Option<u64>,
     /// The current file, when there are several.
     current: Option<String>,
+    /// The share of packets that get lost and the round-trip time, where the link knows.
+    path: Option<(f64, Duration)>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -159,6 +161,11 @@ impl Bars {
         }
     }
 
+    /// What the link sees of its path now.
+    pub(crate) fn path(&self, loss: f64, round_trip: Duration) {
+        lock(&self.shown).path = Some((loss, round_trip));
+    }
+
     /// Takes the lines away.
     pub(crate) fn finish(&self) {
         self.whole.finish_and_clear();
@@ -242,7 +249,19 @@ impl Shown {
         let (rate, left) = (format!("{rate:>8}"), left(count.left));
         // From what says most to what says least.
         let lost = "link lost, trying again";
+        let path = self.path.unwrap_or_default();
+        let (loss, round_trip) = (units::narrow_percent(path.0), units::narrow_millis(path.1));
+        let (path, short) =
+            (format!("loss {loss}{GAP}RTT {round_trip}"), format!("loss {loss}{GAP}{round_trip}"));
         let choices: &[&[&str]] = match self.phase {
+            Phase::Moving if self.path.is_some() => &[
+                &[&amount, &rate, &left, &path],
+                &[&all, &rate, &left, &short],
+                &[&all, &rate, &short],
+                &[&rate, &short],
+                &[&amount, &rate],
+                &[&amount],
+            ],
             Phase::Moving => &[&[&amount, &rate, &left], &[&amount, &rate], &[&amount]],
             Phase::Lost => &[&[&amount, lost], &[lost], &["link lost"]],
             Phase::Comparing => &[&[&amount, "comparing"], &[&amount]],
@@ -400,6 +419,24 @@ mod tests {
     }
 
     #[test]
+    fn the_path_is_seen_where_the_link_knows_it() {
+        let path = Some((0.0102, Duration::from_micros(100_200)));
+        let line = |columns| Shown { path, ..shown("chamber.mp4") }.line(columns, COUNT);
+        assert_eq!(
+            line(100),
+            "chamber.mp4  [========>         ]   45%  492.0 MB/1.1 GB  268 MB/s  2 s left  loss 1.0%  RTT 100 ms"
+        );
+        assert_eq!(
+            line(80),
+            "chamber.mp4  [=====>     ]   45%  1.1 GB  268 MB/s  2 s left  loss 1.0%  100 ms"
+        );
+        assert_eq!(line(60), "chamber.mp4  [=====>     ]   45%  492.0 MB/1.1 GB  268 MB/s");
+        assert_eq!(line(50), "chamber.mp4   45%  268 MB/s  loss 1.0%  100 ms");
+        assert_eq!(line(40), "chamber.mp4   45%  492.0 MB/1.1 GB");
+        assert_eq!(line(20), "chamber.mp4   45%");
+    }
+
+    #[test]
     fn a_lost_link_is_seen() {
         let line = |columns| Shown { phase: Phase::Lost, ..shown("chamber.mp4") }.line(columns, COUNT);
         assert!(line(80).ends_with("492.0 MB/1.1 GB  link lost, trying again"), "{}", line(80));
@@ -423,8 +460,9 @@ mod tests {
             for phase in [Phase::Comparing, Phase::Moving, Phase::Lost] {
                 for columns in 1..200 {
                     let current = Some(name.to_owned());
-                    let shown =
-                        Shown { phase, compared: 12_000_000, held: Some(1 << 40), current, ..shown(name) };
+                    let path = (columns % 2 == 0).then_some((1.0, Duration::MAX));
+                    let (compared, held) = (12_000_000, Some(1 << 40));
+                    let shown = Shown { phase, compared, held, current, path, ..shown(name) };
                     for count in [empty, COUNT, huge] {
                         for line in [shown.line(columns, count), shown.line_below(columns, u64::MAX)] {
                             assert!(columns_of(&line) < columns, "{columns}: {line}");

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use framing::Digest;
+use link::LinkStats;
 use session::{FileReport, Outcome, Side, Summary};
 
-use crate::{escape, units};
+use crate::{escape, plain, units};
 
 /// Up to so many files, each has its own lines.
 pub(crate) const FEW: u64 = 10;
@@ -81,7 +82,9 @@ impl View {
     pub(crate) fn file(&self, report: &FileReport<'_>) -> Option<String> {
         match report.outcome {
             Outcome::Verified(digest) => Some(self.moved(report, digest, digest)),
-            Outcome::Differs { here, there } => Some(self.moved(report, here, there)),
+            Outcome::Differs { here, there } | Outcome::Damaged { here, there, .. } => {
+                Some(self.moved(report, here, there))
+            }
             Outcome::AlreadyThere(digest) => {
                 let (place, tail) = match (report.side, self.is_server) {
                     (Side::Sender, _) => {
@@ -126,9 +129,10 @@ impl View {
 
     fn moved(&self, report: &FileReport<'_>, here: Digest, there: Digest) -> String {
         let held = report.held;
+        let is_part = held > 0 || matches!(report.outcome, Outcome::Damaged { .. });
         let parts = [
             Some(self.own_name(report)),
-            Some(amount(report.moved, report.len, held > 0, report.elapsed)),
+            Some(amount(report.moved, report.len, is_part, report.elapsed)),
             units::rate(report.moved.min(report.len), report.elapsed),
             (held > 0).then(|| format!("({} were there already)", units::size(held))),
             self.whereabouts(report),
@@ -157,6 +161,20 @@ impl View {
             ),
             (Outcome::Differs { here, .. }, Side::Receiver) => {
                 format!("{own}: its {} differs from the one on {peer}, so it was not kept", here.checksum())
+            }
+            (Outcome::Damaged { report: faults, .. }, side) => {
+                let own = escape::name(report.path);
+                let loss = plain::loss(faults);
+                match side {
+                    Side::Sender => {
+                        let other = self.other_name(report);
+                        format!("{own}: {loss} on the way to {peer}, which keeps what came as {other}")
+                    }
+                    Side::Receiver => {
+                        let place = self.local_path(report.name);
+                        format!("{own}: {loss} on the way from {peer}; what came is kept as {place}")
+                    }
+                }
             }
             (Outcome::Changed, Side::Sender) => {
                 format!(
@@ -196,7 +214,8 @@ impl View {
         let more = [
             (summary.directories, "directory", "directories"),
             (summary.kept, "kept", "kept"),
-            (failures(summary), "failed", "failed"),
+            (summary.damaged, "damaged", "damaged"),
+            (failures(summary) - summary.damaged, "failed", "failed"),
             (summary.skipped, "left out", "left out"),
         ];
         for (number, one, many) in more {
@@ -230,6 +249,23 @@ impl View {
         line(self.verb(side), parts)
     }
 
+    /// The line on what the link has seen of its path. In a plain transfer it knows nothing of most packets: they are not
+    /// acknowledged, and the chunks of each file say what became of them.
+    pub(crate) fn link(&self, stats: &LinkStats, is_plain: bool) -> String {
+        let lost = units::percent(stats.packets_lost, stats.packets_sent);
+        let again = units::percent(stats.parts_sent_again, stats.parts_sent);
+        let parts = [
+            Some(units::count(stats.packets_sent, "packet", "packets")),
+            (!is_plain).then(|| format!("{lost} lost")),
+            (!is_plain).then(|| format!("{again} sent again")),
+            Some(format!("RTT {} min, {} avg", units::millis(stats.min_rtt), units::millis(stats.mean_rtt))),
+            (!is_plain).then(|| format!("{}-byte datagrams", stats.datagram_len)),
+            Some(format!("limited by: {}", stats.limiter)),
+            self.is_server.then(|| format!("client {}", self.peer)),
+        ];
+        line("udp", parts)
+    }
+
     /// The line that stands for the digests of many files.
     pub(crate) fn verified(&self, summary: &Summary, checksum: &str) -> String {
         let good = units::count(summary.verified + summary.already_there, "file", "files");
@@ -249,7 +285,7 @@ fn amount(moved: u64, all: u64, had_some: bool, time: Duration) -> String {
 
 /// Files and directories that did not arrive.
 pub(crate) const fn failures(summary: &Summary) -> u64 {
-    summary.differs + summary.changed + summary.unreadable + summary.refused
+    summary.differs + summary.damaged + summary.changed + summary.unreadable + summary.refused
 }
 
 /// The first word of a line, in a column of its own.

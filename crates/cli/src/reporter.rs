@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use link::LinkStats;
 use serde_json::{Value, json};
 use session::{Event, FileReport, Observer, Outcome, Side, Summary};
 
 use crate::exit::Exit;
+use crate::plain::Canvas;
 use crate::progress::Bars;
 use crate::report::{Extent, FEW, View, failures};
 use crate::screen::Screen;
@@ -43,6 +45,10 @@ struct State {
     moved: u64,
     compared: u64,
     current: OsString,
+    /// What the link has seen of its path, where it sees anything.
+    path: Option<LinkStats>,
+    /// Whether chunks are sent once, and not repaired.
+    is_plain: bool,
     told: Instant,
     checksum: &'static str,
 }
@@ -77,6 +83,8 @@ impl Reporter {
             moved: 0,
             compared: 0,
             current: OsString::new(),
+            path: None,
+            is_plain: false,
             told: now,
             checksum: "",
         };
@@ -118,7 +126,18 @@ impl Reporter {
             }
             self.screen.say(&lines);
         }
-        self.screen.object(&json::done(summary, plan.side, &plan.name, &self.view.peer, exit));
+        // What needed no chunk to cross the link says nothing of it.
+        if let Some(stats) = summary.link.as_ref().filter(|_| summary.moved > 0) {
+            self.screen.say(&self.view.link(stats, state.is_plain));
+        }
+        self.screen.object(&json::done(
+            summary,
+            plan.side,
+            &plan.name,
+            &self.view.peer,
+            exit,
+            state.is_plain,
+        ));
         if failures(summary) > 1 {
             let all = plan.extent.files + plan.extent.directories;
             let text = format!("{} of {all} with {} failed, see above", failures(summary), self.view.peer);
@@ -187,6 +206,10 @@ impl Reporter {
             ("bytes_per_second", json::rate(state.moved, time).into()),
         ];
         object.extend(fields.map(|(key, value)| (key.to_owned(), value)));
+        if let Some(stats) = &state.path {
+            object.insert("loss".to_owned(), json::share(stats.loss).into());
+            object.insert("rtt_ms".to_owned(), json::millis(stats.smoothed_rtt).into());
+        }
         json::put_name(&mut object, "path", &state.current);
         self.screen.object(&object.into());
     }
@@ -201,6 +224,7 @@ impl Reporter {
         {
             top.clone_into(&mut state.stored);
         }
+        state.is_plain |= report.faults.is_some();
         state.is_unwritable |= matches!(report.outcome, Outcome::Failed(_));
         let extent = state.plan.as_mut().map_or_else(Extent::default, |plan| {
             plan.is_more |= Path::new(report.path).iter().next() != Some(&plan.name);
@@ -209,11 +233,12 @@ impl Reporter {
         let is_shown = match report.outcome {
             _ if self.screen.voice().verbose => true,
             Outcome::Directory => extent.files + extent.directories == 1,
-            Outcome::Differs { .. } => true,
+            Outcome::Differs { .. } | Outcome::Damaged { .. } => true,
             _ => extent.files <= FEW,
         };
         if is_shown && let Some(lines) = self.view.file(report) {
-            self.screen.say(&lines);
+            let below = report.faults.and_then(|faults| Canvas::stdout().faults(faults));
+            self.screen.say(&[Some(lines), below].into_iter().flatten().collect::<Vec<_>>().join("\n"));
         }
         if self.screen.voice().json {
             self.screen.object(&json::file(report, &self.view.peer));
@@ -281,6 +306,13 @@ impl Observer for Reporter {
                 }
                 self.progress(state);
             }
+            Event::Path { stats } => {
+                let state = &mut *self.state();
+                if let Some(bars) = &state.bars {
+                    bars.path(stats.loss, stats.smoothed_rtt);
+                }
+                state.path = Some(*stats);
+            }
             Event::AskedAgain { chunks } => {
                 let chunks = units::count(chunks, "chunk", "chunks");
                 self.screen.note(&format!("{chunks} came damaged or not at all, and are sent again"));
@@ -342,7 +374,7 @@ impl Plan {
 /// How the program ends when only this went wrong.
 fn exit_of(report: &FileReport<'_>) -> Exit {
     match (report.outcome, report.side) {
-        (Outcome::Differs { .. }, _) => Exit::Damaged,
+        (Outcome::Differs { .. } | Outcome::Damaged { .. }, _) => Exit::Damaged,
         (Outcome::Failed(_), _) | (Outcome::Changed | Outcome::Unreadable(_), Side::Sender) => {
             Exit::LocalFile
         }

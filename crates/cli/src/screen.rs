@@ -1,14 +1,15 @@
 //! The two streams that a person or a script reads.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
 use crate::flags::Voice;
-use crate::{Program, progress};
+use crate::{Note, Program, progress};
 
 /// Standard output and standard error, and the progress bars that must step aside for both.
 ///
@@ -20,12 +21,14 @@ pub(crate) struct Screen {
     bars: Option<MultiProgress>,
     /// Held while lines are written that belong together.
     turn: Mutex<()>,
+    /// What was noted that need not be said again.
+    noted: Mutex<BTreeSet<String>>,
 }
 
 impl Screen {
     /// A screen without bars.
     pub(crate) const fn new(program: Program, voice: Voice) -> Self {
-        Self { program, voice, bars: None, turn: Mutex::new(()) }
+        Self { program, voice, bars: None, turn: Mutex::new(()), noted: Mutex::new(BTreeSet::new()) }
     }
 
     /// A screen that has bars where a person will see them: on a terminal, and not when told to be quiet.
@@ -81,6 +84,20 @@ impl Screen {
         }
     }
 
+    /// Prints something worth knowing that is no error, unless it was said before.
+    pub(crate) fn note_once(&self, text: &str) {
+        let is_new = self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned());
+        if is_new {
+            self.note(text);
+        }
+    }
+
+    /// Takes notes and prints each once.
+    pub(crate) fn noting(screen: &Arc<Self>) -> Note {
+        let screen = screen.clone();
+        Arc::new(move |text| screen.note_once(text))
+    }
+
     /// Prints what must be known before something is done, however quiet the program is.
     pub(crate) fn warn(&self, text: &str) {
         self.print(&mut io::stderr(), &["warning: ", text, "\n"]);
@@ -98,6 +115,11 @@ impl Screen {
         self.object(&object);
     }
 
+    /// Prints nothing any more while this is held.
+    pub(crate) fn silence(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes the bars away for good.
     pub(crate) fn clear(&self) {
         if let Some(bars) = &self.bars {
@@ -109,7 +131,7 @@ impl Screen {
     fn print(&self, stream: &mut dyn Write, parts: &[&str]) {
         let bytes = parts.concat();
         let mut write = || {
-            let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let _turn = self.silence();
             let _ = stream.write_all(bytes.as_bytes());
             let _ = stream.flush();
         };

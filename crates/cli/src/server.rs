@@ -65,7 +65,10 @@ fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow::Result<Ex
         takes: !args.read_only,
         gives: !args.write_only,
     };
-    let mut listener = args.transport.bind(address).map_err(|error| cannot_listen(address, &error))?;
+    let mut listener = args
+        .transport
+        .bind(address, Screen::noting(screen))
+        .map_err(|error| cannot_listen(address, &error))?;
     if args.insecure {
         let doing = match (args.read_only, args.write_only) {
             (true, _) => "read",

@@ -1,16 +1,31 @@
 //! What a program needs to know of its transport.
 
-use std::net::SocketAddr;
+mod tcp;
+mod udp;
 
-use link::{ConnectError, Link, Listener, TcpEndpoint, TcpLink, TcpOptions};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use link::{ConnectError, Link, Listener};
+
+pub use tcp::TcpFlags;
+pub use udp::{UdpClientFlags, UdpFlags};
+
+/// Takes what a link has to say that is worth knowing and no error. May be told the same thing several times.
+pub type Note = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// A transport that a server can listen with; also the flags of its own.
 pub trait Bind: clap::Args {
     /// Where a server listens unless it is told otherwise.
     const LISTEN: &'static str;
 
+    /// What is wrong with the flags together, if something is.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Listens on `address`; port 0 takes a free one.
-    fn bind(&self, address: SocketAddr) -> Result<Box<dyn Listener>, ConnectError>;
+    fn bind(&self, address: SocketAddr, note: Note) -> Result<Box<dyn Listener>, ConnectError>;
 }
 
 /// A transport that a client can connect with; also the flags of its own.
@@ -19,38 +34,24 @@ pub trait Connect: clap::Args {
     const SERVER: &'static str;
     /// The port of a server that was given without one.
     const PORT: u16;
+    /// Lines of examples of its own flags, for help; CLIENT stands for the program.
+    const EXAMPLES: &'static str = "";
+
+    /// What is wrong with the flags together, if something is.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Whether chunks are to be sent once each, and not repaired.
+    fn is_plain(&self) -> bool {
+        false
+    }
+
+    /// What is to be said to somebody who fetches with flags that have no part in it, if there are such.
+    fn idle_when_receiving(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Connects to `server`, a host and a port.
-    fn connect(&self, server: &str) -> Result<Box<dyn Link>, ConnectError>;
-}
-
-/// TCP, and its flags.
-#[derive(Debug, clap::Args)]
-pub struct TcpFlags {
-    /// The kernel's congestion control for the connection, such as bbr or cubic [default: the system's]
-    #[arg(long, global = true, value_name = "NAME", help_heading = "Network")]
-    congestion: Option<String>,
-}
-
-impl TcpFlags {
-    fn options(&self) -> TcpOptions {
-        TcpOptions { congestion: self.congestion.clone() }
-    }
-}
-
-impl Bind for TcpFlags {
-    const LISTEN: &'static str = "127.0.0.1:8120";
-
-    fn bind(&self, address: SocketAddr) -> Result<Box<dyn Listener>, ConnectError> {
-        Ok(Box::new(TcpEndpoint::bind(address, &self.options())?))
-    }
-}
-
-impl Connect for TcpFlags {
-    const SERVER: &'static str = "127.0.0.1:8120";
-    const PORT: u16 = 8120;
-
-    fn connect(&self, server: &str) -> Result<Box<dyn Link>, ConnectError> {
-        Ok(Box::new(TcpLink::connect(server, &self.options())?))
-    }
+    fn connect(&self, server: &str, note: Note) -> Result<Box<dyn Link>, ConnectError>;
 }

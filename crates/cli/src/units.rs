@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Decimal units of a size, largest first.
 const UNITS: [(f64, &str); 4] = [(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
+/// The least and the most bits per second that can be typed: a packet takes a second at the least.
+const RATES: std::ops::RangeInclusive<u64> = 10_000..=1_000_000_000_000;
 /// The longest time that can be typed.
 const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -43,12 +45,46 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
+/// `1.02 %`: what `part` is of `whole`.
+pub(crate) fn percent(part: u64, whole: u64) -> String {
+    let percent = if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };
+    match percent {
+        _ if part == 0 => "0 %".to_owned(),
+        _ if percent < 0.005 => "<0.01 %".to_owned(),
+        _ if percent < 9.995 => format!("{percent:.2} %"),
+        _ => format!("{percent:.1} %"),
+    }
+}
+
+/// `104.2 ms`: a round-trip time.
+pub(crate) fn millis(time: Duration) -> String {
+    let millis = time.as_secs_f64() * 1e3;
+    let decimals = if millis < 9.995 { 2 } else { 1 };
+    format!("{millis:.decimals$} ms")
+}
+
+/// A share from 0 to 1 in percent, always four columns wide, for a line that is drawn again and again.
+pub(crate) fn narrow_percent(share: f64) -> String {
+    let percent = if share.is_finite() { share.clamp(0.0, 1.0) * 100.0 } else { 0.0 };
+    let decimals = usize::from(percent < 9.95);
+    format!("{:>4}", format!("{percent:.decimals$}%"))
+}
+
+/// A round-trip time, always six columns wide, for a line that is drawn again and again.
+pub(crate) fn narrow_millis(time: Duration) -> String {
+    let millis = time.as_secs_f64() * 1e3;
+    let text = match millis {
+        _ if millis < 9.95 => format!("{millis:.1} ms"),
+        _ if millis < 999.5 => format!("{millis:.0} ms"),
+        _ => format!("{:.1} s", (millis / 1e3).min(99.9)),
+    };
+    format!("{text:>6}")
+}
+
 /// Reads a size: `4096`, `100k`, `1.5GB`, `4GiB`. One letter or with a B is decimal, with an i it is binary.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not a size: write it like 4096, 100k, 1.5GB or 4GiB");
-    let digits_end = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits_end);
-    let unit = unit.trim_start().to_ascii_lowercase();
+    let (number, unit) = split_unit(text);
     let factor: u128 = match unit.as_str() {
         "" | "b" => 1,
         "k" | "kb" => 1_000,
@@ -61,21 +97,57 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
         "ti" | "tib" => 1 << 40,
         _ => return Err(wrong()),
     };
+    let scaled = scale(number, factor).ok_or_else(wrong)?;
+    u64::try_from(scaled).map_err(|_| format!("{text} is too large: the most is {}", u64::MAX))
+}
+
+/// Reads a rate in bits per second: `20mbit`, `1.5gbit`, `800kbit`, `2500000`. Units are decimal.
+///
+/// `20M` and `20Mbps` are refused: programs disagree on whether they mean bits or bytes.
+pub(crate) fn parse_rate(text: &str) -> Result<u64, String> {
+    let wrong = || {
+        format!("{text:?} is not a rate: write it like 20mbit, 1.5gbit, 800kbit or 2500000, in bits a second")
+    };
+    let (number, unit) = split_unit(text);
+    let factor = match unit.trim_end_matches("/s") {
+        "" | "bit" => 1,
+        "kbit" => 1_000,
+        "mbit" => 1_000_000,
+        "gbit" => 1_000_000_000,
+        _ => return Err(wrong()),
+    };
+    let rate = u64::try_from(scale(number, factor).ok_or_else(wrong)?).unwrap_or(u64::MAX);
+    match rate {
+        _ if rate > *RATES.end() => Err(format!("{text} is too fast: the most is 1000gbit")),
+        _ if rate >= *RATES.start() => Ok(rate),
+        1.. if factor == 1 => {
+            Err(format!("{rate} bits a second is too slow: the least is 10kbit; {rate}mbit?"))
+        }
+        _ => Err(format!("{text} is too slow: the least is 10kbit")),
+    }
+}
+
+/// The number of a text, and its unit in small letters.
+fn split_unit(text: &str) -> (&str, String) {
+    let digits_end = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits_end);
+    (number, unit.trim_start().to_ascii_lowercase())
+}
+
+/// A number with or without a point, so many times: `None` when it is none.
+fn scale(number: &str, factor: u128) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     // At most 18 digits after the point, so that the product fits.
     if whole.is_empty() || fraction.len() > 18 || fraction.contains('.') {
-        return Err(wrong());
+        return None;
     }
-    let too_much = || format!("{text} is too large: the most is {}", u64::MAX);
-    let whole: u64 = whole.parse().map_err(|_| too_much())?;
+    // Only too many digits go wrong here, and that is too much in any unit.
+    let whole: u128 = whole.parse().unwrap_or(u128::MAX);
     let fraction = match fraction {
         "" => 0,
-        _ => {
-            let scale = 10_u128.pow(fraction.len() as u32);
-            fraction.parse::<u128>().map_err(|_| wrong())? * factor / scale
-        }
+        _ => fraction.parse::<u128>().ok()? * factor / 10_u128.pow(fraction.len() as u32),
     };
-    u64::try_from(u128::from(whole) * factor + fraction).map_err(|_| too_much())
+    Some(whole.saturating_mul(factor).saturating_add(fraction))
 }
 
 /// Reads a time: `500ms`, `30s`, `1.5m`, `2h`, or `0`.
@@ -191,6 +263,88 @@ mod tests {
         for text in ["18446744073709551616", "16777216TiB", "99999999999999999999999999T", "18446744.1T"] {
             assert!(parse_size(text).unwrap_err().contains("too large"), "{text}");
         }
+    }
+
+    #[test]
+    fn rates_of_a_line_are_read() {
+        let good = [
+            ("20mbit", 20_000_000),
+            ("20 Mbit/s", 20_000_000),
+            ("1.5gbit", 1_500_000_000),
+            ("800kbit", 800_000),
+            ("2500000", 2_500_000),
+            ("10000bit", 10_000),
+            ("0.01mbit", 10_000),
+            ("1000gbit", 1_000_000_000_000),
+        ];
+        for (text, bits) in good {
+            assert_eq!(parse_rate(text), Ok(bits), "{text}");
+        }
+        for text in [
+            "",
+            "mbit",
+            "-1mbit",
+            "20M",
+            "20MB",
+            "20Mbps",
+            "20mbits",
+            "1e6",
+            "1.2.3mbit",
+            ".5gbit",
+            "∞",
+            "fast",
+        ] {
+            assert!(parse_rate(text).unwrap_err().contains("is not a rate: write it like 20mbit"), "{text}");
+        }
+        assert_eq!(
+            parse_rate("20").unwrap_err(),
+            "20 bits a second is too slow: the least is 10kbit; 20mbit?"
+        );
+        for text in ["0", "0mbit", "9999", "9kbit", "0.000001gbit"] {
+            assert!(parse_rate(text).unwrap_err().contains("too slow"), "{text}");
+        }
+        for text in ["1001gbit", "99999999999999999999999999999999999999999999gbit", "1000000000001"] {
+            assert!(parse_rate(text).unwrap_err().contains("too fast"), "{text}");
+        }
+    }
+
+    #[test]
+    fn shares_have_few_digits() {
+        let cases = [
+            (0, 0, "0 %"),
+            (0, 9, "0 %"),
+            (1, 1_000_000, "<0.01 %"),
+            (102, 10_000, "1.02 %"),
+            (9_994, 100_000, "9.99 %"),
+            (9_996, 100_000, "10.0 %"),
+            (9, 9, "100.0 %"),
+        ];
+        for (part, whole, text) in cases {
+            assert_eq!(percent(part, whole), text);
+        }
+    }
+
+    #[test]
+    fn round_trips_have_few_digits() {
+        let cases =
+            [(40, "0.04 ms"), (9_990, "9.99 ms"), (9_996, "10.0 ms"), (104_230, "104.2 ms"), (0, "0.00 ms")];
+        for (micros, text) in cases {
+            assert_eq!(millis(Duration::from_micros(micros)), text);
+        }
+    }
+
+    #[test]
+    fn what_flickers_keeps_its_width() {
+        let shares = [-1.0, 0.0, 0.0102, 0.0994, 0.0996, 0.2, 0.999, 1.0, 7.0, f64::NAN, f64::INFINITY];
+        for share in shares {
+            assert_eq!(narrow_percent(share).len(), 4, "{share}");
+        }
+        assert_eq!((narrow_percent(0.0102).as_str(), narrow_percent(0.2).as_str()), ("1.0%", " 20%"));
+        for micros in [0, 40, 9_940, 9_960, 100_000, 999_400, 999_600, 59_000_000, 999_000_000, u64::MAX] {
+            assert_eq!(narrow_millis(Duration::from_micros(micros)).len(), 6, "{micros}");
+        }
+        assert_eq!(narrow_millis(Duration::from_millis(100)), "100 ms");
+        assert_eq!(narrow_millis(Duration::from_micros(40)), "0.0 ms");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub enum Feature {
     Get,
     /// It can prove files with BLAKE3.
     Blake3,
+    /// It can transfer files plain: each chunk once, unrepaired.
+    Plain,
 }
 
 impl Feature {
@@ -37,6 +39,7 @@ impl Feature {
             Self::Put => 1,
             Self::Get => 2,
             Self::Blake3 => 4,
+            Self::Plain => 8,
         }
     }
 
@@ -47,6 +50,7 @@ impl Feature {
             Self::Put => "taking files",
             Self::Get => "giving files",
             Self::Blake3 => "blake3",
+            Self::Plain => "plain transfers",
         }
     }
 }
@@ -65,6 +69,8 @@ pub struct Hello<'a> {
 pub struct Offer {
     /// The digest that shall prove each file.
     pub checksum: Checksum,
+    /// Whether each chunk is sent once and not repaired.
+    pub plain: bool,
     /// How many files and directories.
     pub entries: u32,
     /// Bytes of all files.
@@ -76,6 +82,8 @@ pub struct Offer {
 pub struct Get<'a> {
     /// The digest that shall prove each file.
     pub checksum: Checksum,
+    /// Whether each chunk is to be sent once and not repaired.
+    pub plain: bool,
     /// Whether symbolic links are to be followed (as far as the served directory reaches).
     pub follow: bool,
     /// The paths, below the served directory.
@@ -149,6 +157,40 @@ impl Part {
             4 => Self::Want,
             5 => Self::Chunks,
             6 => Self::Transfer,
+            _ => return None,
+        })
+    }
+}
+
+/// What can become of a chunk that is sent once and not repaired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It did not come.
+    Lost,
+    /// It came with other bytes than were sent.
+    Damaged,
+    /// It came more than once.
+    Duplicated,
+    /// It came after one with a higher number.
+    Reordered,
+}
+
+impl Fault {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Lost => 1,
+            Self::Damaged => 2,
+            Self::Duplicated => 3,
+            Self::Reordered => 4,
+        }
+    }
+
+    const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            1 => Self::Lost,
+            2 => Self::Damaged,
+            3 => Self::Duplicated,
+            4 => Self::Reordered,
             _ => return None,
         })
     }
@@ -238,6 +280,8 @@ pub enum Message<'a> {
         /// The reason in words, at most [`MAX_TEXT_LEN`] bytes.
         text: &'a str,
     },
+    /// Chunks of a plain transfer that this became of.
+    Faults(Fault, Page<'a, Range<u64>>),
 }
 
 impl<'a> Message<'a> {
@@ -250,11 +294,11 @@ impl<'a> Message<'a> {
                 software: body.text("program name", MAX_SOFTWARE_LEN)?,
             }),
             kind::PUT => Self::Put(read_offer(&mut body)?),
-            kind::GET => Self::Get(Get {
-                checksum: read_checksum(&mut body)?,
-                follow: read_flag(&mut body, "follow flag")?,
-                names: Page::decode(&mut body)?,
-            }),
+            kind::GET => {
+                let (checksum, plain) = read_checksum(&mut body)?;
+                let follow = read_flag(&mut body, "follow flag")?;
+                Self::Get(Get { checksum, plain, follow, names: Page::decode(&mut body)? })
+            }
             kind::OFFER => Self::Offer(read_offer(&mut body)?),
             kind::ENTRIES => Self::Entries(Page::decode(&mut body)?),
             kind::HOLES => Self::Holes(Page::decode(&mut body)?),
@@ -281,6 +325,11 @@ impl<'a> Message<'a> {
                 let refusal = Refusal::from_code(code).ok_or(invalid)?;
                 Self::Refuse { refusal, text: body.text("reason", MAX_TEXT_LEN)? }
             }
+            kind::FAULTS => {
+                let code = body.u8()?;
+                let invalid = WireError::Invalid { field: "fault", value: code.into() };
+                Self::Faults(Fault::from_code(code).ok_or(invalid)?, Page::decode(&mut body)?)
+            }
             other => return Err(WireError::UnknownMessage(other)),
         };
         body.finish()?;
@@ -297,12 +346,12 @@ impl<'a> Message<'a> {
                 put_text(out, hello.software, MAX_SOFTWARE_LEN);
             }
             Self::Put(offer) | Self::Offer(offer) => {
-                out.push(offer.checksum.code());
+                out.push(how(offer.checksum, offer.plain));
                 out.extend_from_slice(&offer.entries.to_be_bytes());
                 out.extend_from_slice(&offer.bytes.to_be_bytes());
             }
             Self::Get(get) => {
-                out.push(get.checksum.code());
+                out.push(how(get.checksum, get.plain));
                 out.push(get.follow.into());
                 out.extend_from_slice(get.names.bytes());
             }
@@ -320,6 +369,10 @@ impl<'a> Message<'a> {
             Self::Refuse { refusal, text } => {
                 out.push(refusal.code());
                 put_text(out, text, MAX_TEXT_LEN);
+            }
+            Self::Faults(fault, page) => {
+                out.push(fault.code());
+                out.extend_from_slice(page.bytes());
             }
         }
     }
@@ -343,6 +396,7 @@ impl<'a> Message<'a> {
             Self::End(_) => "End",
             Self::Working => "Working",
             Self::Refuse { .. } => "Refuse",
+            Self::Faults(..) => "Faults",
         }
     }
 
@@ -363,17 +417,28 @@ impl<'a> Message<'a> {
             Self::End(_) => kind::END,
             Self::Working => kind::WORKING,
             Self::Refuse { .. } => kind::REFUSE,
+            Self::Faults(..) => kind::FAULTS,
         }
     }
 }
 
 fn read_offer(body: &mut Reader<'_>) -> Result<Offer, WireError> {
-    Ok(Offer { checksum: read_checksum(body)?, entries: body.u32()?, bytes: body.u64()? })
+    let (checksum, plain) = read_checksum(body)?;
+    Ok(Offer { checksum, plain, entries: body.u32()?, bytes: body.u64()? })
 }
 
-fn read_checksum(body: &mut Reader<'_>) -> Result<Checksum, WireError> {
+/// Added to a checksum's code where the transfer is plain.
+const PLAIN_CODE: u8 = 0x80;
+
+/// The checksum, and whether the transfer is plain.
+fn read_checksum(body: &mut Reader<'_>) -> Result<(Checksum, bool), WireError> {
     let code = body.u8()?;
-    Checksum::from_code(code).ok_or(WireError::Invalid { field: "checksum", value: code.into() })
+    let invalid = WireError::Invalid { field: "checksum", value: code.into() };
+    Ok((Checksum::from_code(code & !PLAIN_CODE).ok_or(invalid)?, code & PLAIN_CODE != 0))
+}
+
+const fn how(checksum: Checksum, plain: bool) -> u8 {
+    if plain { checksum.code() | PLAIN_CODE } else { checksum.code() }
 }
 
 fn read_flag(body: &mut Reader<'_>, field: &'static str) -> Result<bool, WireError> {
@@ -401,4 +466,5 @@ mod kind {
     pub(super) const END: u8 = 0x0d;
     pub(super) const WORKING: u8 = 0x0e;
     pub(super) const REFUSE: u8 = 0x0f;
+    pub(super) const FAULTS: u8 = 0x10;
 }

@@ -298,6 +298,9 @@ pub enum Verdict<'a> {
     NotSent,
     /// The receiver would not or could not store it.
     Refused(&'a str),
+    /// It was sent plain and did not come whole. What came is written and flushed under a name that says so; this is its
+    /// digest.
+    Damaged(Digest),
 }
 
 /// What became of a file or directory on the receiving side, and its name there.
@@ -323,6 +326,7 @@ impl<'a> Record<'a> for Stored<'a> {
             5 => Verdict::Differs(read_coded_digest(reader)?),
             6 => Verdict::NotSent,
             7 => Verdict::Refused(reader.text("reason", MAX_TEXT_LEN)?),
+            8 => Verdict::Damaged(read_coded_digest(reader)?),
             other => return Err(WireError::Invalid { field: "verdict", value: other.into() }),
         };
         let name = reader.counted("path", MAX_PATH_LEN)?;
@@ -350,6 +354,10 @@ impl<'a> Record<'a> for Stored<'a> {
             Verdict::Refused(reason) => {
                 out.push(7);
                 put_text(out, reason, MAX_TEXT_LEN);
+            }
+            Verdict::Damaged(digest) => {
+                out.push(8);
+                write_digest(out, &digest);
             }
         }
         put_counted(out, self.name, MAX_PATH_LEN);
@@ -522,10 +530,11 @@ mod tests {
         check(&[&[5, 2], &BLAKE3], Verdict::Differs(digest(Checksum::Blake3)));
         check(&[&[6]], Verdict::NotSent);
         check(&[&[7], b"\0\x04full"], Verdict::Refused("full"));
-        for code in [0, 8, 255] {
+        check(&[&[8, 1], &MD5], Verdict::Damaged(digest(Checksum::Md5)));
+        for code in [0, 9, 255] {
             check_invalid::<Stored<'_>>(&[&[0, 0, 1, 2, code], b"\0\x01n"], "verdict", code.into());
         }
-        for verdict in [1, 2, 5] {
+        for verdict in [1, 2, 5, 8] {
             for code in [0, 3, 16] {
                 check_invalid::<Stored<'_>>(&[&[0, 0, 1, 2, verdict, code]], "checksum", code.into());
             }

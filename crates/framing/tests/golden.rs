@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use framing::frame::{Frame, FrameError, HEADER_LEN, Header, Kind, seal};
 use framing::{
-    Checksum, Digest, Entry, EntryKind, Feature, Hasher, Hello, MAX_MESSAGE_LEN, Message, Offer, PageBuilder,
-    Part, Refusal, Sent, SentOutcome, Stored, Sums, Verdict, crc32c,
+    Checksum, Digest, Entry, EntryKind, Fault, Feature, Get, Hasher, Hello, MAX_MESSAGE_LEN, Message, Name,
+    Offer, PageBuilder, Part, Refusal, Sent, SentOutcome, Stored, Sums, Verdict, crc32c,
 };
 
 /// Checks that `message` is emitted as exactly these bytes, and that they are read as the message.
@@ -47,7 +47,44 @@ fn hello() {
 
 #[test]
 fn put() {
-    check_message("put", Message::Put(Offer { checksum: Checksum::Md5, entries: 2, bytes: 4101 }));
+    let offer = Offer { checksum: Checksum::Md5, plain: false, entries: 2, bytes: 4101 };
+    check_message("put", Message::Put(offer));
+}
+
+#[test]
+fn put_plain() {
+    let offer = Offer { checksum: Checksum::Md5, plain: true, entries: 2, bytes: 4101 };
+    check_message("put-plain", Message::Put(offer));
+}
+
+#[test]
+fn get_plain() {
+    let mut page = PageBuilder::default();
+    page.push(&Name(b"media"));
+    let get = Get { checksum: Checksum::Md5, plain: true, follow: false, names: page.page() };
+    check_message("get-plain", Message::Get(get));
+}
+
+#[test]
+fn faults() {
+    let mut page = PageBuilder::default();
+    page.push(&(1..2));
+    page.push(&(3..10));
+    check_message("faults", Message::Faults(Fault::Lost, page.page()));
+}
+
+#[test]
+fn stored_damaged() {
+    let mut page = PageBuilder::default();
+    page.push(&Stored {
+        index: 1,
+        verdict: Verdict::Damaged(Hasher::digest(
+            Checksum::Md5,
+            &[[b'.'; 4096].as_slice(), &[0; 5]].concat(),
+        )),
+        name: b"received-media/note.damaged.txt",
+    });
+    check_message("stored-damaged", Message::Stored(page.page()));
 }
 
 #[test]
@@ -184,7 +221,7 @@ fn every_golden_file_has_its_test() {
         let called = tests.contains(&format!("(\"{file}\""));
         assert!(called, "no test reads testdata/wire/{file}.hex");
     }
-    assert_eq!(files.len(), 45);
+    assert_eq!(files.len(), 49);
 }
 
 /// The worked examples of the document are the golden files: annotated, but not one byte different.

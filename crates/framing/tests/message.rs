@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use framing::{
-    Checksum, Decision, DecisionRun, Digest, Entry, EntryKind, Feature, Get, Hello, MAX_MESSAGE_LEN,
+    Checksum, Decision, DecisionRun, Digest, Entry, EntryKind, Fault, Feature, Get, Hello, MAX_MESSAGE_LEN,
     MAX_PATH_LEN, MAX_SOFTWARE_LEN, MAX_SUMS, MAX_TEXT_LEN, Message, Name, Offer, Page, PageBuilder, Part,
     Record, Refusal, Sent, SentOutcome, Stored, Sums, Verdict, WireError,
 };
@@ -65,7 +65,7 @@ fn samples() -> Vec<Sample> {
 }
 
 fn greetings() -> Vec<Sample> {
-    let head = Offer { checksum: Checksum::Md5, entries: 3, bytes: 1 << 32 };
+    let head = Offer { checksum: Checksum::Md5, plain: false, entries: 3, bytes: 1 << 32 };
     let blake3 = Offer { checksum: Checksum::Blake3, ..head };
     let names = || page([Name(b"a"), Name(b"b/c")]);
     vec![
@@ -73,15 +73,16 @@ fn greetings() -> Vec<Sample> {
         sample("02 01 00000003 0000000100000000", Message::Put(head)),
         paged(
             "03 01 01 000161 0003622f63",
-            Message::Get(Get { checksum: Checksum::Md5, follow: true, names: names() }),
+            Message::Get(Get { checksum: Checksum::Md5, plain: false, follow: true, names: names() }),
             &[3, 6],
         ),
         paged(
-            "03 02 00",
-            Message::Get(Get { checksum: Checksum::Blake3, follow: false, names: page([]) }),
+            "03 82 00",
+            Message::Get(Get { checksum: Checksum::Blake3, plain: true, follow: false, names: page([]) }),
             &[],
         ),
         sample("04 02 00000003 0000000100000000", Message::Offer(blake3)),
+        sample("02 81 00000003 0000000100000000", Message::Put(Offer { plain: true, ..head })),
     ]
 }
 
@@ -94,6 +95,10 @@ fn lists() -> Vec<Sample> {
         paged(&format!("07 {RANGES}"), Message::Compare(ranges()), ENDS),
         paged(&format!("0a {RANGES}"), Message::Want(ranges()), ENDS),
         paged("0a", Message::Want(page([])), &[]),
+        paged(&format!("10 01 {RANGES}"), Message::Faults(Fault::Lost, ranges()), &[2, 18]),
+        paged("10 02", Message::Faults(Fault::Damaged, page([])), &[]),
+        paged("10 03", Message::Faults(Fault::Duplicated, page([])), &[]),
+        paged("10 04", Message::Faults(Fault::Reordered, page([])), &[]),
         paged(
             "08 0000000000000007 e3069283 00000000",
             Message::Sums(Sums::new(7, &[0xe3, 0x06, 0x92, 0x83, 0, 0, 0, 0]).expect("two sums")),
@@ -146,7 +151,8 @@ fn records() -> Vec<Sample> {
         paged(
             &format!(
                 "0c 00000000 01 {MD5} 0001 61  00000001 02 {BLAKE3} 0001 62  00000002 03 0001 63
-                 00000003 04 0000  00000004 05 {MD5} 0000  00000005 06 0000  00000006 07 0002 6e6f 0000"
+                 00000003 04 0000  00000004 05 {MD5} 0000  00000005 06 0000  00000006 07 0002 6e6f 0000
+                 00000007 08 {MD5} 0001 64"
             ),
             Message::Stored(page([
                 stored(0, Verdict::Stored(md5), b"a"),
@@ -156,8 +162,9 @@ fn records() -> Vec<Sample> {
                 stored(4, Verdict::Differs(md5), b""),
                 stored(5, Verdict::NotSent, b""),
                 stored(6, Verdict::Refused("no"), b""),
+                stored(7, Verdict::Damaged(md5), b"d"),
             ])),
-            &[1, 26, 67, 75, 82, 106, 113],
+            &[1, 26, 67, 75, 82, 106, 113, 124],
         ),
     ]
 }
@@ -171,9 +178,9 @@ fn encoded(message: &Message<'_>) -> Vec<u8> {
 #[test]
 fn every_kind_is_among_the_samples() {
     let kinds: BTreeSet<u8> = samples().iter().map(|sample| sample.bytes[0]).collect();
-    assert!(kinds.into_iter().eq(1..=15));
+    assert!(kinds.into_iter().eq(1..=16));
     let names: BTreeSet<&str> = samples().iter().map(|sample| sample.message.name()).collect();
-    assert_eq!(names.len(), 15);
+    assert_eq!(names.len(), 16);
     for Sample { message, .. } in samples() {
         assert!(format!("{message:?}").starts_with(message.name()));
     }
@@ -236,14 +243,14 @@ fn trailing_bytes_are_refused() {
 
 #[test]
 fn features_have_their_bits_and_names() {
-    let features = [Feature::Put, Feature::Get, Feature::Blake3];
-    assert_eq!(features.map(Feature::bit), [1, 2, 4]);
-    assert_eq!(features.map(Feature::name), ["taking files", "giving files", "blake3"]);
+    let features = [Feature::Put, Feature::Get, Feature::Blake3, Feature::Plain];
+    assert_eq!(features.map(Feature::bit), [1, 2, 4, 8]);
+    assert_eq!(features.map(Feature::name), ["taking files", "giving files", "blake3", "plain transfers"]);
 }
 
 #[test]
 fn every_unknown_kind_is_refused_by_its_number() {
-    for kind in (0..=u8::MAX).filter(|kind| !(1..=15).contains(kind)) {
+    for kind in (0..=u8::MAX).filter(|kind| !(1..=16).contains(kind)) {
         assert_eq!(Message::decode(&[kind, 0, 0]), Err(WireError::UnknownMessage(kind)));
     }
     assert_eq!(Message::decode(&[]), Err(WireError::Short));
@@ -254,7 +261,7 @@ fn every_code_without_a_meaning_is_refused() {
     let refused = |hex: &str, field, value| {
         assert_eq!(Message::decode(&hex::bytes(hex)), Err(WireError::Invalid { field, value }), "{hex}");
     };
-    for checksum in [0, 3, 0xff] {
+    for checksum in [0, 3, 0x80, 0x83, 0xff] {
         refused(&format!("02 {checksum:02x} 00000003 0000000000000005"), "checksum", checksum);
         refused(&format!("03 {checksum:02x} 01"), "checksum", checksum);
         refused(&format!("04 {checksum:02x} 00000003 0000000000000005"), "checksum", checksum);
@@ -264,6 +271,9 @@ fn every_code_without_a_meaning_is_refused() {
     }
     for part in [0, 7, 0xff] {
         refused(&format!("0d {part:02x}"), "part", part);
+    }
+    for fault in [0, 5, 0xff] {
+        refused(&format!("10 {fault:02x}"), "fault", fault);
     }
     for refusal in [0, 8, 0xff] {
         refused(&format!("0f {refusal:02x} 0000"), "refusal", refusal);
@@ -373,11 +383,12 @@ fn a_full_page_fits_its_message() {
     let directory = Entry { kind: EntryKind::Directory, mode: 0, mtime: 0, mtime_nanos: 0, path };
     let names = fill(&Name(path));
     let full = [
-        Message::Get(Get { checksum: Checksum::Md5, follow: false, names }),
-        Message::Get(Get { checksum: Checksum::Md5, follow: false, names: fill(&Name(b"n")) }),
+        Message::Get(Get { checksum: Checksum::Md5, plain: false, follow: false, names }),
+        Message::Get(Get { checksum: Checksum::Md5, plain: false, follow: false, names: fill(&Name(b"n")) }),
         Message::Entries(fill(&directory)),
         Message::Entries(fill(&Entry { path: b"n", ..directory })),
         Message::Want(fill(&(0..1))),
+        Message::Faults(Fault::Lost, fill(&(0..1))),
         Message::Decisions(fill(&DecisionRun { count: 1, decision: Decision::Take })),
         Message::Sent(fill(&Sent { index: 0, outcome: SentOutcome::Unreadable(text) })),
         Message::Sent(fill(&Sent { index: 0, outcome: SentOutcome::Digest(digest(Checksum::Blake3)) })),
@@ -430,13 +441,14 @@ fn outcome<'a>(code: u8, digest: Digest, reason: &'a str) -> SentOutcome<'a> {
 }
 
 fn verdict<'a>(code: u8, digest: Digest, reason: &'a str) -> Verdict<'a> {
-    match code % 7 {
+    match code % 8 {
         0 => Verdict::Stored(digest),
         1 => Verdict::AlreadyThere(digest),
         2 => Verdict::Directory,
         3 => Verdict::Kept,
         4 => Verdict::Differs(digest),
         5 => Verdict::NotSent,
+        6 => Verdict::Damaged(digest),
         _ => Verdict::Refused(reason),
     }
 }
@@ -490,20 +502,25 @@ proptest! {
     }
 
     #[test]
-    fn put_and_offer_round_trip(checksum in checksums(), entries: u32, bytes: u64) {
-        let head = Offer { checksum, entries, bytes };
+    fn put_and_offer_round_trip(checksum in checksums(), plain: bool, entries: u32, bytes: u64) {
+        let head = Offer { checksum, plain, entries, bytes };
         check_round_trip(Message::Put(head));
         check_round_trip(Message::Offer(head));
     }
 
     #[test]
-    fn get_round_trip(checksum in checksums(), follow: bool, paths in prop::collection::vec(paths(), 0..8)) {
+    fn get_round_trip(
+        checksum in checksums(),
+        plain: bool,
+        follow: bool,
+        paths in prop::collection::vec(paths(), 0..8),
+    ) {
         let names: Vec<_> = paths.iter().map(|path| Name(path)).collect();
         let mut builder = PageBuilder::default();
         names.iter().for_each(|name| builder.push(name));
-        let bytes = encoded(&Message::Get(Get { checksum, follow, names: builder.page() }));
+        let bytes = encoded(&Message::Get(Get { checksum, plain, follow, names: builder.page() }));
         let Ok(Message::Get(get)) = Message::decode(&bytes) else { panic!("{bytes:02x?}") };
-        prop_assert_eq!((get.checksum, get.follow), (checksum, follow));
+        prop_assert_eq!((get.checksum, get.plain, get.follow), (checksum, plain, follow));
         prop_assert_eq!(get.names.iter().collect::<Vec<_>>(), names);
     }
 
@@ -529,6 +546,16 @@ proptest! {
         check_page!(Holes, ranges.clone());
         check_page!(Compare, ranges.clone());
         check_page!(Want, ranges);
+    }
+
+    #[test]
+    fn faults_round_trip(fault in 0..4usize, ranges in prop::collection::vec(ranges(), 0..50)) {
+        let fault = [Fault::Lost, Fault::Damaged, Fault::Duplicated, Fault::Reordered][fault];
+        let mut builder = PageBuilder::default();
+        ranges.iter().for_each(|range| builder.push(range));
+        let bytes = encoded(&Message::Faults(fault, builder.page()));
+        let Ok(Message::Faults(decoded, page)) = Message::decode(&bytes) else { panic!("{bytes:02x?}") };
+        prop_assert_eq!((decoded, page.iter().collect::<Vec<_>>()), (fault, ranges));
     }
 
     #[test]
@@ -580,7 +607,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic(kind in 0..17u8, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_never_panic(kind in 0..18u8, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         check_canonical(&bytes);
         check_canonical(&[&[kind][..], &bytes].concat());
     }

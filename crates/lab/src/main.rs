@@ -1,4 +1,4 @@
-//! Sends files from a real `tcp-client` to a real `tcp-server`, and compares the checksums of both sides itself.
+//! Sends files from real clients to real servers, over each transport, and compares the checksums of both sides itself.
 
 mod table;
 
@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::Parser as _;
 use framing::{Checksum, Digest, Hasher};
+use lab::Transport;
 use lab::process::{Output, Server, program, start_client};
 
 use table::Row;
@@ -22,7 +23,8 @@ const PREFIX: &str = "received-";
 /// How long one file may take.
 const FILE_LIMIT: Duration = Duration::from_secs(3600);
 
-/// Sends files from a real tcp-client to a real tcp-server on this machine, and compares their MD5 on both sides.
+/// Sends files from a real client to a real server on this machine, over TCP and over UDP, and compares their MD5 on both
+/// sides.
 #[derive(Debug, clap::Parser)]
 #[command(name = "lab", version)]
 struct Args {
@@ -62,23 +64,15 @@ fn run(files: Vec<PathBuf>) -> anyhow::Result<bool> {
         .tempdir_in(&home)
         .with_context(|| format!("cannot create a directory in {}", home.display()))?;
 
-    let server = Server::start("tcp-server", [] as [&str; 0], dir.path()).context("no tcp-server")?;
-    let address = server.address();
-    let mut rows = Vec::new();
-    let mut commands = Vec::new();
-    for file in &files {
-        let client = start_client("tcp-client", address, [file], &from)?.wait(FILE_LIMIT)?;
-        let received = dir.path().join(received_name(file)?);
-        rows.push(Row::new(file, &from.join(file), &received, client.elapsed)?);
-        commands.push((format!("tcp-client --server {address} {}", file.display()), client));
-    }
-    let server = server.stop().context("tcp-server did not stop")?;
-
     let mut out = String::new();
-    terminal(&mut out, "terminal 1", &[("tcp-server --listen 127.0.0.1:0".to_owned(), server)]);
-    terminal(&mut out, "terminal 2", &commands);
+    let mut rows = Vec::new();
+    let mut is_good = true;
+    for transport in Transport::ALL {
+        let ran = transfer(transport, &files, &from, dir.path(), &mut out)?;
+        is_good &= ran.iter().all(|(row, succeeded)| row.is_same() && *succeeded);
+        rows.extend(ran.into_iter().map(|(row, _)| row));
+    }
     out.push_str(&table::text(&rows));
-    let is_good = rows.iter().all(Row::is_same) && commands.iter().all(|(_, client)| client.status.success());
     let kept = keep(dir, &home.join("received"), &rows)?;
     let shown = env::current_dir().ok().and_then(|here| kept.strip_prefix(here).ok().map(Path::to_owned));
     let shown = shown.unwrap_or(kept);
@@ -88,11 +82,46 @@ fn run(files: Vec<PathBuf>) -> anyhow::Result<bool> {
     Ok(is_good)
 }
 
+/// Sends files over one transport: what became of each, and whether its client was content.
+fn transfer(
+    transport: Transport,
+    files: &[PathBuf],
+    from: &Path,
+    home: &Path,
+    out: &mut String,
+) -> anyhow::Result<Vec<(Row, bool)>> {
+    let dir = home.join(transport.to_string());
+    fs::create_dir(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let (server_name, client_name) = (transport.server(), transport.client());
+    let server =
+        Server::start(server_name, [] as [&str; 0], &dir).with_context(|| format!("no {server_name}"))?;
+    let address = server.address();
+    let mut rows = Vec::new();
+    let mut commands = Vec::new();
+    for file in files {
+        let client = start_client(client_name, address, [file], from)?.wait(FILE_LIMIT)?;
+        let received = dir.join(received_name(file)?);
+        rows.push((
+            Row::new(transport, file, &from.join(file), &received, client.elapsed)?,
+            client.status.success(),
+        ));
+        commands.push((format!("{client_name} --server {address} {}", file.display()), client));
+    }
+    let server = server.stop().with_context(|| format!("{server_name} did not stop"))?;
+    terminal(
+        out,
+        &format!("{transport}, terminal 1"),
+        &[(format!("{server_name} --listen 127.0.0.1:0"), server)],
+    );
+    terminal(out, &format!("{transport}, terminal 2"), &commands);
+    Ok(rows)
+}
+
 /// What a person would have seen in one terminal.
 fn terminal(out: &mut String, title: &str, commands: &[(String, Output)]) {
     out.push_str(&format!("--- {title} ---\n"));
     for (command, output) in commands {
-        out.push_str(&format!("$ {command}\n{}{}", output.stdout, output.stderr));
+        out.push_str(&format!("$ {command}\n{}{}{}", output.advice, output.stdout, output.stderr));
         if !output.status.success() {
             out.push_str(&format!("({})\n", output.status));
         }
@@ -103,12 +132,13 @@ fn terminal(out: &mut String, title: &str, commands: &[(String, Output)]) {
 /// Builds the programs in the way this one was built, so that it never judges old ones. Only under cargo.
 fn build(workspace: &Path) -> anyhow::Result<()> {
     let Some(cargo) = env::var_os("CARGO") else {
-        program("tcp-server")?;
-        program("tcp-client")?;
+        for name in names() {
+            program(name)?;
+        }
         return Ok(());
     };
     // Whoever closed standard error does not want to know.
-    let _ = writeln!(io::stderr(), "building tcp-server and tcp-client ...");
+    let _ = writeln!(io::stderr(), "building {} ...", names().collect::<Vec<_>>().join(", "));
     let target = target_dir()?;
     let profile = match own_dir()?.file_name().and_then(OsStr::to_str) {
         Some("debug") => "dev".to_owned(),
@@ -116,15 +146,21 @@ fn build(workspace: &Path) -> anyhow::Result<()> {
         None => bail!("this program lies in no directory"),
     };
     let status = Command::new(cargo)
-        .args(["build", "-p", "tcp-server", "-p", "tcp-client", "--profile", &profile])
+        .args(["build", "--profile", &profile])
+        .args(names().flat_map(|name| ["-p", name]))
         .arg("--manifest-path")
         .arg(workspace.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(target)
         .status()
         .context("cannot run cargo")?;
-    ensure!(status.success(), "cargo could not build tcp-server and tcp-client");
+    ensure!(status.success(), "cargo could not build the programs");
     Ok(())
+}
+
+/// The programs that are run.
+fn names() -> impl Iterator<Item = &'static str> {
+    Transport::ALL.into_iter().flat_map(|transport| [transport.server(), transport.client()])
 }
 
 fn workspace() -> anyhow::Result<PathBuf> {

@@ -57,10 +57,12 @@ pub struct Process {
 pub struct Output {
     /// How it ended.
     pub status: ExitStatus,
-    /// What it printed.
+    /// What it printed, without `advice`.
     pub stdout: String,
-    /// What it complained of.
+    /// What it complained of, without `advice`.
     pub stderr: String,
+    /// Lines on settings of the system that are in its way. They say nothing of the program, and each machine has others.
+    pub advice: String,
     /// How long it ran.
     pub elapsed: Duration,
 }
@@ -150,7 +152,10 @@ impl Process {
             return Err(self.stuck("did not end"));
         }
         let status = self.child.wait()?;
-        Ok(Output { status, stdout: self.stdout(), stderr: self.stderr(), elapsed: self.started.elapsed() })
+        let elapsed = self.started.elapsed();
+        let mut advice = String::new();
+        let [stdout, stderr] = [self.stdout(), self.stderr()].map(|text| without_advice(&text, &mut advice));
+        Ok(Output { status, stdout, stderr, advice, elapsed })
     }
 
     fn stuck(&self, what: &str) -> io::Error {
@@ -255,6 +260,15 @@ pub fn start_client<A: AsRef<OsStr>>(
     Process::start(name, server.into_iter().chain(args.into_iter().map(|arg| arg.as_ref().to_owned())), dir)
 }
 
+/// A text without the lines that are advice, which go into `advice`.
+fn without_advice(text: &str, advice: &mut String) -> String {
+    let mut rest = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        if line.contains("sysctl -w net.core.") { advice.push_str(line) } else { rest.push_str(line) }
+    }
+    rest
+}
+
 /// The address in the line of a server that is ready, in either of its forms.
 fn ready_address(line: &str) -> Option<SocketAddr> {
     let after = match line.strip_prefix("ready  ") {
@@ -294,6 +308,15 @@ mod tests {
             (output.code(), output.stdout.as_str(), output.stderr.as_str()),
             (Some(7), "out\n", "err\n")
         );
+    }
+
+    #[test]
+    fn advice_is_told_apart() {
+        let output = shell("echo one; echo note  sudo sysctl -w net.core.rmem_max=1 >&2; echo two >&2")
+            .wait(LIMIT)
+            .unwrap();
+        assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("one\n", "two\n"));
+        assert_eq!(output.advice, "note sudo sysctl -w net.core.rmem_max=1\n");
     }
 
     #[test]

@@ -5,12 +5,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use framing::Digest;
+use lab::Transport;
 
 use crate::{md5, received_name};
+
+/// Columns of the table.
+const COLUMNS: usize = 8;
 
 /// One file on both sides.
 #[derive(Debug)]
 pub(crate) struct Row {
+    transport: Transport,
     file: String,
     received: String,
     bytes: u64,
@@ -23,6 +28,7 @@ pub(crate) struct Row {
 impl Row {
     /// Looks at a file on both sides; its client ran for so long.
     pub(crate) fn new(
+        transport: Transport,
         file: &Path,
         source: &Path,
         received: &Path,
@@ -31,7 +37,7 @@ impl Row {
         let (bytes, here) = md5(source).with_context(|| format!("cannot read {}", source.display()))?;
         let there = md5(received).ok().map(|(_, digest)| digest);
         let received = received_name(file)?.to_string_lossy().into_owned();
-        Ok(Self { file: file.display().to_string(), received, bytes, elapsed, here, there })
+        Ok(Self { transport, file: file.display().to_string(), received, bytes, elapsed, here, there })
     }
 
     /// Whether it arrived as it was sent.
@@ -41,10 +47,10 @@ impl Row {
 
     /// A line for `md5sum -c` that holds when the received file is the source.
     pub(crate) fn md5sum_line(&self) -> String {
-        format!("{}  {}\n", self.here, self.received)
+        format!("{}  {}/{}\n", self.here, self.transport, self.received)
     }
 
-    fn cells(&self) -> [String; 7] {
+    fn cells(&self) -> [String; COLUMNS] {
         let seconds = self.elapsed.as_secs_f64();
         let verdict = match self.there {
             Some(there) if there == self.here => "same",
@@ -52,6 +58,7 @@ impl Row {
             None => "MISSING",
         };
         [
+            self.transport.to_string(),
             self.file.clone(),
             self.bytes.to_string(),
             format!("{seconds:.3}"),
@@ -65,10 +72,10 @@ impl Row {
 
 /// The rows as text, with a head; numbers to the right.
 pub(crate) fn text(rows: &[Row]) -> String {
-    let head = ["file", "bytes", "seconds", "MB/s", "md5 at the source", "md5 at the receiver", ""];
-    let lines: Vec<[String; 7]> =
+    let head = ["", "file", "bytes", "seconds", "MB/s", "md5 at the source", "md5 at the receiver", ""];
+    let lines: Vec<[String; COLUMNS]> =
         [head.map(str::to_owned)].into_iter().chain(rows.iter().map(Row::cells)).collect();
-    let mut widths = [0; 7];
+    let mut widths = [0; COLUMNS];
     for line in &lines {
         for (width, cell) in widths.iter_mut().zip(line) {
             *width = cell.chars().count().max(*width);
@@ -77,7 +84,7 @@ pub(crate) fn text(rows: &[Row]) -> String {
     let mut out = String::new();
     for line in &lines {
         let cells = line.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
-            if matches!(column, 1..=3) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            if matches!(column, 2..=4) { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
         });
         out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         out.push('\n');
@@ -93,6 +100,7 @@ mod tests {
 
     fn row(there: Option<&[u8]>) -> Row {
         Row {
+            transport: Transport::Udp,
             file: "testdata/song.mp3".to_owned(),
             received: "received-song.mp3".to_owned(),
             bytes: 1_500_000,
@@ -108,11 +116,11 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[0],
-            "file                 bytes  seconds   MB/s  md5 at the source                 md5 at the receiver"
+            "     file                 bytes  seconds   MB/s  md5 at the source                 md5 at the receiver"
         );
         assert_eq!(
             lines[1],
-            "testdata/song.mp3  1500000    0.010  150.0  d41d8cd98f00b204e9800998ecf8427e  \
+            "udp  testdata/song.mp3  1500000    0.010  150.0  d41d8cd98f00b204e9800998ecf8427e  \
              d41d8cd98f00b204e9800998ecf8427e  same"
         );
         assert!(lines[2].ends_with("  DIFFERS"), "{text}");
@@ -125,6 +133,6 @@ mod tests {
 
     #[test]
     fn sums_are_as_md5sum_reads_them() {
-        assert_eq!(row(None).md5sum_line(), "d41d8cd98f00b204e9800998ecf8427e  received-song.mp3\n");
+        assert_eq!(row(None).md5sum_line(), "d41d8cd98f00b204e9800998ecf8427e  udp/received-song.mp3\n");
     }
 }

@@ -50,6 +50,9 @@ pub enum LinkError {
     /// This side ended the transfer.
     #[error("the transfer was stopped")]
     Stopped,
+    /// Chunks can't be sent unrepaired over this transport.
+    #[error("plain transfers are only possible over UDP")]
+    NotPlain,
 }
 
 impl LinkError {
@@ -64,7 +67,8 @@ impl LinkError {
             | Self::Malformed(_)
             | Self::MalformedFrame(_)
             | Self::Misbehaved(_)
-            | Self::Stopped => false,
+            | Self::Stopped
+            | Self::NotPlain => false,
         }
     }
 

@@ -14,7 +14,9 @@
 
 mod block;
 mod error;
+mod stats;
 mod tcp;
+mod udp;
 
 use std::io::IoSliceMut;
 use std::net::SocketAddr;
@@ -26,7 +28,9 @@ use framing::{ChunkSet, Message};
 
 pub use block::{Block, ChunkRun};
 pub use error::{ConnectError, LinkError};
+pub use stats::{Limiter, LinkStats, PlainReport};
 pub use tcp::{TcpEndpoint, TcpLink, TcpOptions};
+pub use udp::{Congestion, UdpEndpoint, UdpLink, UdpOptions};
 
 /// How long a peer may be silent, or not take what is sent to it, before the link counts as lost.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(30);
@@ -46,8 +50,42 @@ pub trait Link: Send {
     fn send_chunks(&mut self, wanted: &ChunkSet, source: &mut dyn ChunkSource) -> Result<(), LinkError>;
 
     /// Receives chunks, and takes each one out of `wanted` that came whole, until none is left or
-    /// [`Talk::incoming`] breaks off.
+    /// [`Talk::incoming`] breaks off. What the peer sent before a message that came between them may come after it, but not
+    /// what [`Link::send_chunks`] had sent when it came to its end.
     fn recv_chunks(&mut self, wanted: &mut ChunkSet, sink: &mut dyn ChunkSink) -> Result<(), LinkError>;
+
+    /// Says that so many bytes of chunks will probably have to be sent soon, so that the link can find out meanwhile what
+    /// the path carries.
+    fn expect_to_send(&mut self, bytes: u64) {
+        let _ = bytes;
+    }
+
+    /// Whether it has [`Link::send_plain`] and [`Link::recv_plain`].
+    fn is_plain_capable(&self) -> bool {
+        false
+    }
+
+    /// Sends each chunk of `wanted` once, in one datagram, in order, and repairs nothing. Only over UDP.
+    fn send_plain(&mut self, wanted: &ChunkSet, source: &mut dyn ChunkSource) -> Result<(), LinkError> {
+        let _ = (wanted, source);
+        Err(LinkError::NotPlain)
+    }
+
+    /// Receives what [`Link::send_plain`] sends, until [`Talk::incoming`] breaks off and the stragglers are in. What is
+    /// left of `wanted` then, was lost. A damaged chunk is written as it came. No chunk is written twice. Only over UDP.
+    fn recv_plain(
+        &mut self,
+        wanted: &mut ChunkSet,
+        sink: &mut dyn ChunkSink,
+    ) -> Result<PlainReport, LinkError> {
+        let _ = (wanted, sink);
+        Err(LinkError::NotPlain)
+    }
+
+    /// What it has seen of the path. Only over UDP.
+    fn stats(&self) -> Option<LinkStats> {
+        None
+    }
 
     /// Says that nothing more will be sent, and waits a moment until the peer has taken what was.
     fn finish(&mut self);
@@ -96,6 +134,11 @@ pub trait Talk {
 
     /// Takes a message that came between the chunks. Breaking off ends the pass.
     fn incoming(&mut self, message: Message<'_>) -> Result<ControlFlow<()>, LinkError>;
+
+    /// Hears now and then what the link sees of its path, where it can tell.
+    fn stats(&mut self, stats: &LinkStats) {
+        let _ = stats;
+    }
 }
 
 /// What became of a call of [`ChunkSource::read`].
@@ -117,8 +160,12 @@ pub trait ChunkSource: Talk {
     /// Reads the chunks from `first` on into `slots`, one each, of exactly their lengths.
     fn read(&mut self, first: u64, slots: &mut [IoSliceMut<'_>]) -> Filled;
 
-    /// Takes note that these chunks were handed to the transport.
+    /// Takes note that these bytes were handed to the transport, for the first time: in ascending order.
     fn sent(&mut self, run: ChunkRun);
+
+    /// Reads one chunk again, into a buffer of its length: `false` when it can't be had any more, of which the source
+    /// tells the peer itself, as of [`Filled::Skip`].
+    fn reread(&mut self, chunk: u64, buffer: &mut [u8]) -> bool;
 }
 
 /// Where chunks are written to.
@@ -126,6 +173,6 @@ pub trait ChunkSink: Talk {
     /// Bytes of this chunk.
     fn chunk_len(&self, chunk: u64) -> usize;
 
-    /// Takes chunks that came whole. An error ends the pass with [`LinkError::Stopped`].
+    /// Takes bytes of chunks, each of them once. An error ends the pass with [`LinkError::Stopped`].
     fn write(&mut self, run: ChunkRun) -> Result<(), LinkError>;
 }

@@ -175,7 +175,8 @@ impl Link for TcpLink {
                 return Ok(());
             }
             for (first, payloads) in runs {
-                source.sent(ChunkRun::new(&block, first, payloads));
+                let chunks = first..first + payloads.len() as u64;
+                source.sent(ChunkRun::new(&block, first, 0, payloads, chunks));
             }
             self.pool.give(block);
         }
@@ -449,8 +450,10 @@ impl Gathering {
         if self.payloads.is_empty() {
             return Ok(());
         }
-        let run = ChunkRun::new(inbox.block(), self.first, std::mem::take(&mut self.payloads));
-        wanted.remove(run.chunks());
+        let payloads = std::mem::take(&mut self.payloads);
+        let chunks = self.first..self.first + payloads.len() as u64;
+        wanted.remove(chunks.clone());
+        let run = ChunkRun::new(inbox.block(), self.first, 0, payloads, chunks);
         sink.write(run)
     }
 }

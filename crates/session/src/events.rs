@@ -2,9 +2,10 @@
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use framing::Digest;
+use framing::{ChunkSet, Digest};
+use link::LinkStats;
 
 /// Takes note of what happens. Called from several threads; must be quick.
 pub trait Observer: Send + Sync {
@@ -77,6 +78,11 @@ pub enum Event<'a> {
         /// Chunks.
         chunks: u64,
     },
+    /// What the link sees of its path. Told now and then while chunks are on their way, over UDP.
+    Path {
+        /// Its numbers so far.
+        stats: &'a LinkStats,
+    },
     /// It is known what has become of a file or directory.
     File(&'a FileReport<'a>),
     /// The link was lost; a new one is tried.
@@ -107,6 +113,31 @@ pub struct FileReport<'a> {
     pub elapsed: Duration,
     /// What has become of it.
     pub outcome: Outcome<'a>,
+    /// What became of its chunks, in a plain transfer of a file that was taken; `None` in any other.
+    pub faults: Option<&'a Faults>,
+}
+
+/// What became of a file's chunks that were sent once and not repaired. All sets count from the file's start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// How many chunks the file has.
+    pub chunks: u64,
+    /// Chunks that did not come: zeros in the file.
+    pub lost: ChunkSet,
+    /// Chunks that came with other bytes than were sent, and lie so in the file.
+    pub damaged: ChunkSet,
+    /// Chunks that came more than once.
+    pub duplicated: ChunkSet,
+    /// Chunks that came after one with a higher number.
+    pub reordered: ChunkSet,
+}
+
+impl Faults {
+    /// Whether every chunk came as it was sent.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.lost.is_empty() && self.damaged.is_empty()
+    }
 }
 
 /// How a file or directory ended.
@@ -127,6 +158,15 @@ pub enum Outcome<'a> {
         /// What the other side computed.
         there: Digest,
     },
+    /// It was sent plain and did not come whole. What came of it is kept under a name that says so.
+    Damaged {
+        /// What this side computed.
+        here: Digest,
+        /// What the other side computed.
+        there: Digest,
+        /// What became of its chunks.
+        report: &'a Faults,
+    },
     /// It changed on the sender's side while it was read; nothing is under the final name.
     Changed,
     /// The sender could not read it.
@@ -137,8 +177,15 @@ pub enum Outcome<'a> {
     Failed(&'a str),
 }
 
+impl Outcome<'_> {
+    /// Whether it is an outcome that what became of the chunks in a plain transfer belongs to.
+    pub(crate) const fn has_faults(&self) -> bool {
+        matches!(self, Self::Verified(_) | Self::Damaged { .. })
+    }
+}
+
 /// What has become of a whole transfer.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Summary {
     /// Files that were stored and verified.
     pub verified: u64,
@@ -150,6 +197,8 @@ pub struct Summary {
     pub kept: u64,
     /// Files whose digests differ.
     pub differs: u64,
+    /// Files that were sent plain and are kept as damaged.
+    pub damaged: u64,
     /// Files that changed on the sender's side while they were read.
     pub changed: u64,
     /// Files that the sender could not read.
@@ -164,13 +213,19 @@ pub struct Summary {
     pub moved: u64,
     /// Time from the first greeting to the last verdict, over all connections.
     pub elapsed: Duration,
+    /// What the last connection saw of its path. Only over UDP.
+    pub link: Option<LinkStats>,
 }
 
 impl Summary {
     /// Whether every file is on the receiver's side, verified or kept there as it was told to.
     #[must_use]
     pub const fn is_complete(&self) -> bool {
-        self.differs == 0 && self.changed == 0 && self.unreadable == 0 && self.refused == 0
+        self.differs == 0
+            && self.damaged == 0
+            && self.changed == 0
+            && self.unreadable == 0
+            && self.refused == 0
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
@@ -179,6 +234,7 @@ impl Summary {
         self.directories += other.directories;
         self.kept += other.kept;
         self.differs += other.differs;
+        self.damaged += other.damaged;
         self.changed += other.changed;
         self.unreadable += other.unreadable;
         self.refused += other.refused;
@@ -194,12 +250,31 @@ impl Summary {
             Outcome::Directory => self.directories += 1,
             Outcome::Kept => self.kept += 1,
             Outcome::Differs { .. } => self.differs += 1,
+            Outcome::Damaged { .. } => self.damaged += 1,
             Outcome::Changed => self.changed += 1,
             Outcome::Unreadable(_) => self.unreadable += 1,
             Outcome::Refused(_) | Outcome::Failed(_) => self.refused += 1,
         }
         if matches!(report.outcome, Outcome::Verified(_) | Outcome::AlreadyThere(_)) {
             self.bytes += report.len;
+        }
+    }
+}
+
+/// How often an observer is told what the link sees of its path.
+const PATH_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Tells an observer what the link sees of its path, and not too often.
+#[derive(Debug, Default)]
+pub(crate) struct PathTeller {
+    told: Option<Instant>,
+}
+
+impl PathTeller {
+    pub(crate) fn tell(&mut self, observer: &dyn Observer, stats: &LinkStats) {
+        if self.told.is_none_or(|told| told.elapsed() >= PATH_INTERVAL) {
+            self.told = Some(Instant::now());
+            observer.event(&Event::Path { stats });
         }
     }
 }

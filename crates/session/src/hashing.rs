@@ -18,8 +18,12 @@ use link::ChunkRun;
 
 use crate::queue::{Consumer, Producer, queue};
 
-/// Runs of chunks that may wait for the stream thread.
-const STREAM_QUEUE: usize = 8;
+/// Bytes of the longest run that TCP makes.
+pub(crate) const RUN_LEN: u64 = 64 * CHUNK_LEN as u64;
+/// What may wait for the stream thread, by its [`weight`].
+const STREAM_QUEUE: u64 = 8 * RUN_LEN;
+/// What something that holds no bytes counts in such a queue.
+pub(crate) const ORDER_WEIGHT: u64 = 1 << 14;
 /// Bytes that are hashed at a time: enough for BLAKE3's widest arm, and small enough for a core's cache.
 const STEP: usize = 128 * 1024;
 
@@ -134,8 +138,12 @@ impl Hashing {
 
     // A thread that has ended can't be told anything; that it reports nothing any more is noticed by who waits for it.
     fn to_stream(&self, what: ToStream) {
+        let weight = match &what {
+            ToStream::Run { run, .. } => weight(run),
+            ToStream::Finish { .. } | ToStream::Detach { .. } | ToStream::Forget { .. } => ORDER_WEIGHT,
+        };
         if let Some(stream) = &self.stream {
-            stream.put(what);
+            stream.put(what, weight);
         }
     }
 
@@ -144,6 +152,12 @@ impl Hashing {
             let _ = follower.send(what);
         }
     }
+}
+
+/// What a run counts in a queue. Over TCP each holds a block of its own, which is mostly full, and always counts as full
+/// from one half on; over UDP many small ones share one.
+pub(crate) fn weight(run: &ChunkRun) -> u64 {
+    (2 * run.len()).clamp(ORDER_WEIGHT, RUN_LEN)
 }
 
 impl Drop for Hashing {

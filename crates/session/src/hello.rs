@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use framing::{Feature, Hello, Message, Refusal};
+use framing::{Checksum, Feature, Hello, Message, Refusal};
 use link::{Link, LinkError};
 
-use crate::SessionError;
 use crate::events::{Event, Observer};
+use crate::{How, SessionError};
 
 /// How long the other side may take to greet.
 const HELLO_LIMIT: Duration = Duration::from_secs(10);
@@ -18,6 +18,14 @@ pub(crate) struct Greeting {
 }
 
 impl Greeting {
+    /// Fails unless the other side can transfer files like this.
+    pub(crate) fn must_know(&self, how: How) -> Result<(), SessionError> {
+        if how.checksum == Checksum::Blake3 {
+            self.must_have(Feature::Blake3)?;
+        }
+        if how.plain { self.must_have(Feature::Plain) } else { Ok(()) }
+    }
+
     /// Fails unless the other side can do this.
     pub(crate) const fn must_have(&self, feature: Feature) -> Result<(), SessionError> {
         if self.features & feature.bit() == 0 { Err(SessionError::NotOffered(feature)) } else { Ok(()) }
@@ -45,7 +53,7 @@ pub(crate) fn meet(link: &mut dyn Link, observer: &dyn Observer) -> Result<Greet
 /// Greets, refuses whatever would come, and waits a moment until that was heard.
 pub fn refuse(link: &mut dyn Link, software: &str, refusal: Refusal, text: &str) {
     // Whoever missed a feature here would take that for the reason.
-    let all = [Feature::Put, Feature::Get, Feature::Blake3];
+    let all = [Feature::Put, Feature::Get, Feature::Blake3, Feature::Plain];
     // It is on its way out: if it can't be told, it will see the connection close.
     let _ = greet(link, software, &all).and_then(|()| link.send(&Message::Refuse { refusal, text }));
     link.finish();

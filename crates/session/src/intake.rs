@@ -10,15 +10,15 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use framing::{Checksum, ChunkSet, Digest, chunks_in};
+use framing::{CHUNK_LEN, Checksum, ChunkSet, Digest, chunks_in};
 use link::ChunkRun;
 
-use crate::hashing::{Hashing, Report};
+use crate::hashing::{Hashing, ORDER_WEIGHT, RUN_LEN, Report, weight};
 use crate::queue::{Consumer, Producer, queue};
 use crate::store::{Committed, Finished, PartFile, Store, Target, commit};
 
-/// Runs of chunks that may wait for the writer.
-const WRITE_QUEUE: usize = 8;
+/// What may wait for the writer, by its [`weight`].
+const WRITE_QUEUE: u64 = 8 * RUN_LEN;
 /// Files that may wait for their commit.
 const COMMIT_QUEUE: usize = 64;
 
@@ -31,6 +31,10 @@ pub(crate) struct Destination {
     pub(crate) part: Option<Arc<PartFile>>,
     /// Chunks, counted from its start, that are good as they are.
     pub(crate) held: ChunkSet,
+    /// Whether it is hashed only when it is complete: more of it is there than `held` says.
+    pub(crate) hashed_last: bool,
+    /// Whether what an earlier attempt left is thrown away.
+    pub(crate) anew: bool,
 }
 
 /// What became of a file.
@@ -50,8 +54,10 @@ pub(crate) enum Happened {
 enum ToWriter {
     Open { file: u32, destination: Box<Destination> },
     Run { file: u32, first: u64, run: ChunkRun },
+    LeaveRest { file: u32 },
     Complete { file: u32 },
     Drop { file: u32, remove: bool },
+    Remove { target: Target },
 }
 
 /// The threads. Dropping it ends them and unlocks every partial file.
@@ -118,9 +124,14 @@ impl Intake {
         self.to_writer(ToWriter::Open { file, destination: Box::new(destination) });
     }
 
-    /// Writes chunks of a file, the first of them chunk `first` counted from the file's start.
+    /// Writes bytes of a file whose first chunk in the transfer is `first`.
     pub(crate) fn write(&self, file: u32, first: u64, run: ChunkRun) {
         self.to_writer(ToWriter::Run { file, first, run });
+    }
+
+    /// Says that what has not come of a file will not: zeros stand for it.
+    pub(crate) fn leave_rest(&self, file: u32) {
+        self.to_writer(ToWriter::LeaveRest { file });
     }
 
     /// Says that all chunks of a file have come.
@@ -131,6 +142,11 @@ impl Intake {
     /// Says that nothing more comes for a file, and whether its partial file is of no use any more.
     pub(crate) fn drop_file(&self, file: u32, remove: bool) {
         self.to_writer(ToWriter::Drop { file, remove });
+    }
+
+    /// Removes the partial file of a file that was opened and is not open.
+    pub(crate) fn remove(&self, target: Target) {
+        self.to_writer(ToWriter::Remove { target });
     }
 
     /// Hashes a file that is there already.
@@ -162,9 +178,13 @@ impl Intake {
     }
 
     fn to_writer(&self, what: ToWriter) {
+        let weight = match &what {
+            ToWriter::Run { run, .. } => weight(run),
+            _ => ORDER_WEIGHT,
+        };
         if let Some(writer) = &self.to_writer {
             // A writer that has ended has panicked; then nothing happens any more, and the session ends of that.
-            writer.put(what);
+            writer.put(what, weight);
         }
     }
 }
@@ -194,10 +214,12 @@ struct OpenFile {
 
 /// How a file is hashed.
 enum Progress {
-    /// Its chunks have come in order so far; this one is next.
+    /// Its bytes have come in order so far; this one is next.
     InOrder { next: u64 },
     /// They have not: the follower reads them.
     Followed,
+    /// It is not known which of them are there: the follower reads them when all are.
+    Last,
 }
 
 impl Writer {
@@ -211,10 +233,16 @@ impl Writer {
                     Err(error) => self.fail(file, error),
                 },
                 ToWriter::Run { file, first, run } => self.write(file, first, run),
+                ToWriter::LeaveRest { file } => self.leave_rest(file),
                 ToWriter::Complete { file } => {
                     if let Some(OpenFile { part, progress }) = self.files.remove(&file) {
-                        if matches!(progress, Progress::InOrder { .. }) {
-                            self.hashing.finish_stream(file);
+                        match progress {
+                            Progress::InOrder { .. } => self.hashing.finish_stream(file),
+                            Progress::Followed => {}
+                            Progress::Last => {
+                                let all = ChunkSet::from(0..chunks_in(part.len()));
+                                self.hashing.follow(file, part.file(), part.len(), all, self.checksum);
+                            }
                         }
                         let _ = self.happen.send(Happened::Written { file, part });
                     }
@@ -228,12 +256,17 @@ impl Writer {
                         let _ = open.part.remove();
                     }
                 }
+                ToWriter::Remove { target } => {
+                    if let Ok(Some(part)) = self.find(&target) {
+                        let _ = part.remove();
+                    }
+                }
             }
         }
     }
 
     fn open(&self, file: u32, destination: Destination) -> io::Result<OpenFile> {
-        let Destination { target, len, part, held } = destination;
+        let Destination { target, len, part, held, hashed_last, anew } = destination;
         let part = match part {
             Some(part) => part,
             None => {
@@ -241,7 +274,12 @@ impl Writer {
                 Arc::new(PartFile::open(&dir, target.path.name(), target.part, len, self.store.claim())?)
             }
         };
-        let progress = if held.is_empty() {
+        if anew {
+            part.wipe()?;
+        }
+        let progress = if hashed_last {
+            Progress::Last
+        } else if held.is_empty() {
             part.reserve()?;
             Progress::InOrder { next: 0 }
         } else {
@@ -251,30 +289,54 @@ impl Writer {
         Ok(OpenFile { part, progress })
     }
 
+    fn find(&self, target: &Target) -> io::Result<Option<PartFile>> {
+        let dir = self.store.parent_of(&target.path, false)?;
+        // It is as long as it will be; whoever removes it does not care.
+        PartFile::find(&dir, target.path.name(), target.part, 0, self.store.claim())
+    }
+
     fn write(&mut self, file: u32, first: u64, run: ChunkRun) {
         // A file that failed is gone from the list; what still comes for it is thrown away.
         let Some(open) = self.files.get_mut(&file) else { return };
+        let offset = run.offset_from(first);
         let mut payloads: Vec<IoSlice<'_>> = run.payloads().map(IoSlice::new).collect();
-        if let Err(error) = open.part.write(first, &mut payloads) {
+        if let Err(error) = open.part.write(offset, &mut payloads) {
             self.files.remove(&file);
             self.hashing.forget(file);
             self.fail(file, error);
             return;
         }
         drop(payloads);
-        let chunks = first..first + (run.chunks().end - run.chunks().start);
+        let complete = run.completes();
+        let complete = complete.start.saturating_sub(first)..complete.end.saturating_sub(first);
         match &mut open.progress {
-            Progress::InOrder { next } if *next == chunks.start => {
-                *next = chunks.end;
+            Progress::InOrder { next } if *next == offset => {
+                *next += run.len();
                 self.hashing.stream(file, run);
             }
             Progress::InOrder { next } => {
-                let mut present = ChunkSet::from(0..*next);
-                present.insert(chunks);
+                // What came of the chunk that is cut off there was hashed; the follower goes on once all of it is here.
+                let mut present = ChunkSet::from(0..*next / CHUNK_LEN as u64);
+                present.insert(complete);
                 self.hashing.detach(file, open.part.file(), open.part.len(), present);
                 open.progress = Progress::Followed;
             }
-            Progress::Followed => self.hashing.written(file, chunks),
+            Progress::Last => {}
+            Progress::Followed if complete.is_empty() => {}
+            Progress::Followed => self.hashing.written(file, complete),
+        }
+    }
+
+    fn leave_rest(&mut self, file: u32) {
+        let Some(open) = self.files.get_mut(&file) else { return };
+        let all = 0..chunks_in(open.part.len());
+        match open.progress {
+            Progress::InOrder { next } if next < open.part.len() => {
+                self.hashing.detach(file, open.part.file(), open.part.len(), all.into());
+                open.progress = Progress::Followed;
+            }
+            Progress::Followed => self.hashing.written(file, all),
+            Progress::InOrder { .. } | Progress::Last => {}
         }
     }
 

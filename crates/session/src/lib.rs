@@ -12,6 +12,8 @@
 //!      chunks, Sent{digest}       ->
 //!                                 <-  Stored{verdict}
 //! ```
+//!
+//! A *plain* transfer compares nothing, sends each chunk once, and ends with a report of what became of each.
 
 mod compare;
 mod error;
@@ -20,6 +22,7 @@ mod hashing;
 mod hello;
 mod history;
 mod intake;
+mod plain;
 mod queue;
 mod receive;
 mod retry;
@@ -36,7 +39,7 @@ use framing::Checksum;
 use history::History;
 
 pub use error::SessionError;
-pub use events::{Event, FileReport, Observer, Outcome, Side, Summary};
+pub use events::{Event, Faults, FileReport, Observer, Outcome, Side, Summary};
 pub use hello::refuse;
 pub use receive::get;
 pub use retry::with_retry;
@@ -54,11 +57,19 @@ pub struct Caller<'a> {
     pub observer: &'a dyn Observer,
 }
 
+/// How files are transferred.
+#[derive(Debug, Clone, Copy)]
+struct How {
+    checksum: Checksum,
+    /// Each chunk once, and nothing repaired.
+    plain: bool,
+}
+
 /// Files to be sent, and what has become of them over all connections of this run.
 #[derive(Debug)]
 pub struct PutJob {
     sources: Sources,
-    checksum: Checksum,
+    how: How,
     history: History,
     summary: Summary,
 }
@@ -67,7 +78,7 @@ pub struct PutJob {
 #[derive(Debug)]
 pub struct GetJob {
     names: Vec<OsString>,
-    checksum: Checksum,
+    how: How,
     follow: bool,
     history: History,
     summary: Summary,

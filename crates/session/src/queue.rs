@@ -7,9 +7,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Makes a queue that holds at most `limit` items.
-pub(crate) fn queue<T>(limit: usize) -> (Producer<T>, Consumer<T>) {
-    let state = State { items: VecDeque::with_capacity(limit), open: true };
+/// Makes a queue that takes items until they weigh `limit` together.
+pub(crate) fn queue<T>(limit: u64) -> (Producer<T>, Consumer<T>) {
+    let state = State { items: VecDeque::new(), weight: 0, open: true };
     let shared =
         Arc::new(Shared { state: Mutex::new(state), limit, filled: Condvar::new(), drained: Condvar::new() });
     (Producer(Arc::clone(&shared)), Consumer(shared))
@@ -18,14 +18,16 @@ pub(crate) fn queue<T>(limit: usize) -> (Producer<T>, Consumer<T>) {
 #[derive(Debug)]
 struct Shared<T> {
     state: Mutex<State<T>>,
-    limit: usize,
+    limit: u64,
     filled: Condvar,
     drained: Condvar,
 }
 
 #[derive(Debug)]
 struct State<T> {
-    items: VecDeque<T>,
+    items: VecDeque<(T, u64)>,
+    /// Of all items.
+    weight: u64,
     /// Whether both ends are still there.
     open: bool,
 }
@@ -48,15 +50,16 @@ impl<T> Shared<T> {
 pub(crate) struct Producer<T>(Arc<Shared<T>>);
 
 impl<T> Producer<T> {
-    /// Puts an item in, and waits while there is no room. Without a consumer the item is dropped.
-    pub(crate) fn put(&self, item: T) {
+    /// Puts an item of this weight in, and waits while there is no room. Without a consumer the item is dropped.
+    pub(crate) fn put(&self, item: T, weight: u64) {
         let mut state = self.0.state();
-        if state.items.len() >= self.0.limit {
-            let full = |state: &mut State<T>| state.open && state.items.len() > self.0.limit / 2;
+        if state.weight >= self.0.limit {
+            let full = |state: &mut State<T>| state.open && state.weight > self.0.limit / 2;
             state = self.0.drained.wait_while(state, full).unwrap_or_else(PoisonError::into_inner);
         }
         if state.open {
-            state.items.push_back(item);
+            state.items.push_back((item, weight));
+            state.weight += weight;
             drop(state);
             self.0.filled.notify_one();
         }
@@ -81,8 +84,11 @@ impl<T> Iterator for &Consumer<T> {
         let empty = |state: &mut State<T>| state.open && state.items.is_empty();
         let state = self.0.filled.wait_while(self.0.state(), empty);
         let mut state = state.unwrap_or_else(PoisonError::into_inner);
-        let item = state.items.pop_front();
-        let half_free = state.items.len() == self.0.limit / 2;
+        let (item, weight) = state.items.pop_front().unzip();
+        let before = state.weight;
+        state.weight -= weight.unwrap_or_default();
+        let half = self.0.limit / 2;
+        let half_free = before > half && state.weight <= half;
         drop(state);
         if half_free {
             self.0.drained.notify_one();
@@ -105,19 +111,21 @@ mod tests {
     fn everything_comes_out_in_order_and_then_it_ends() {
         for limit in 1..5 {
             let (producer, consumer) = queue(limit);
-            let sent = std::thread::spawn(move || (0..1000).for_each(|item| producer.put(item)));
+            let sent = std::thread::spawn(move || (0..1000).for_each(|item| producer.put(item, 1)));
             assert!((&consumer).eq(0..1000), "limit {limit}");
             sent.join().unwrap();
         }
     }
 
     #[test]
-    fn it_never_holds_more_than_its_limit() {
+    fn it_holds_at_most_one_item_over_its_limit() {
         let (producer, consumer) = queue(3);
         let held = Arc::clone(&producer.0);
-        let sent = std::thread::spawn(move || (0..100).for_each(|item| producer.put(item)));
+        let sent = std::thread::spawn(move || (0..100).for_each(|item| producer.put(item, item % 4)));
         for _ in &consumer {
-            assert!(held.state().items.len() <= 3);
+            let state = held.state();
+            assert!(state.weight <= 2 + 3);
+            assert_eq!(state.weight, state.items.iter().map(|(_, weight)| weight).sum());
         }
         sent.join().unwrap();
     }
@@ -125,8 +133,8 @@ mod tests {
     #[test]
     fn a_producer_without_a_consumer_does_not_wait() {
         let (producer, consumer) = queue(1);
-        producer.put(1);
-        let waiting = std::thread::spawn(move || (0..10).for_each(|item| producer.put(item)));
+        producer.put(1, 1);
+        let waiting = std::thread::spawn(move || (0..10).for_each(|item| producer.put(item, 1)));
         drop(consumer);
         waiting.join().unwrap();
     }

@@ -1,10 +1,11 @@
 //! The receiving side of a transfer.
 
 mod decide;
+mod plain;
 mod settle;
 mod state;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
@@ -15,15 +16,15 @@ use framing::{
     Checksum, ChunkSet, EntryKind, Feature, Get, MAX_PATH_LEN, MAX_RANGES, Manifest, Message, Name, Offer,
     PageBuilder, Part, Refusal,
 };
-use link::{ChunkRun, ChunkSink, IDLE_LIMIT, Link, LinkError, Talk};
+use link::{ChunkRun, ChunkSink, IDLE_LIMIT, Link, LinkError, LinkStats, Talk};
 
-use crate::events::{Event, Side, Summary};
+use crate::events::{Event, Faults, PathTeller, Side, Summary};
 use crate::hello::{greet, meet, misbehaved, out_of_place};
 use crate::history::History;
 use crate::intake::Intake;
-use crate::sets::{SetOf, bytes_of, send_set};
+use crate::sets::{SetOf, bytes_of, cut_file, send_set};
 use crate::store::{Holder, Store, StoreError};
-use crate::{Caller, GetJob, SessionError};
+use crate::{Caller, GetJob, How, SessionError};
 use state::Active;
 
 /// How often a file is repaired before it is given up.
@@ -33,7 +34,16 @@ impl GetJob {
     /// Prepares to fetch these files and trees, proving each with this checksum.
     #[must_use]
     pub fn new(names: Vec<OsString>, checksum: Checksum, follow: bool) -> Self {
-        Self { names, checksum, follow, history: History::default(), summary: Summary::default() }
+        let how = How { checksum, plain: false };
+        Self { names, how, follow, history: History::default(), summary: Summary::default() }
+    }
+
+    /// Has each chunk sent once and nothing repaired: a demonstration of what a path does to what is sent over it. Only over
+    /// UDP.
+    #[must_use]
+    pub const fn plain(mut self) -> Self {
+        self.how.plain = true;
+        self
     }
 }
 
@@ -46,6 +56,10 @@ pub fn get(
     caller: Caller<'_>,
 ) -> Result<Summary, SessionError> {
     let began = Instant::now();
+    let How { checksum, plain } = job.how;
+    if plain && !link.is_plain_capable() {
+        return Err(LinkError::NotPlain.into());
+    }
     greet(link, caller.software, &[Feature::Blake3])?;
     let mut names = PageBuilder::default();
     for name in &job.names {
@@ -54,17 +68,14 @@ pub fn get(
         }
         names.push(&Name(name.as_bytes()));
     }
-    let asked =
-        link.send(&Message::Get(Get { checksum: job.checksum, follow: job.follow, names: names.page() }));
+    let asked = link.send(&Message::Get(Get { checksum, plain, follow: job.follow, names: names.page() }));
     let greeting = meet(link, caller.observer)?;
     asked?;
     greeting.must_have(Feature::Get)?;
-    if job.checksum == Checksum::Blake3 {
-        greeting.must_have(Feature::Blake3)?;
-    }
+    greeting.must_know(job.how)?;
     let offer = loop {
         match link.recv(IDLE_LIMIT)? {
-            Message::Offer(offer) if offer.checksum == job.checksum => break offer,
+            Message::Offer(offer) if (offer.checksum, offer.plain) == (checksum, plain) => break offer,
             Message::Working => {}
             other => return Err(out_of_place(&other).into()),
         }
@@ -73,6 +84,7 @@ pub fn get(
     job.summary.elapsed += began.elapsed();
     received?;
     link.finish();
+    job.summary.link = link.stats();
     Ok(job.summary.clone())
 }
 
@@ -89,9 +101,13 @@ pub(crate) fn receive(
     let received = hear_manifest(link, offer).and_then(|(manifest, holes)| {
         // Without a closer this session can't make way for another, which only costs the other some time.
         let holder = link.closer().ok().map(|closer| Arc::new(Holder::new(closer)));
-        let mut receiving = Receiving::new(manifest, holes, offer.checksum, store, holder, caller, history)?;
+        let how = How { checksum: offer.checksum, plain: offer.plain };
+        let mut receiving = Receiving::new(manifest, holes, how, store, holder, caller, history)?;
         let received = receiving.run(link);
         receiving.keep_history();
+        if received.is_err() && offer.plain {
+            receiving.remove_parts();
+        }
         summary.add(&receiving.summary);
         received
     });
@@ -148,6 +164,7 @@ struct Receiving<'a> {
     manifest: Manifest,
     /// Chunks that are zero and never sent.
     holes: ChunkSet,
+    plain: bool,
     store: Store,
     /// Tells others that the peer is alive.
     holder: Option<Arc<Holder>>,
@@ -157,6 +174,8 @@ struct Receiving<'a> {
     active: BTreeMap<u32, Active>,
     /// Files of those whose partial file is open.
     open_parts: usize,
+    /// Files of those that still wait for chunks.
+    unfinished: BTreeSet<u32>,
     /// Partial files that hold something and are kept open for what is missing.
     held_parts: usize,
     /// The next entry that may have to be verified where it lies, and those that are being verified.
@@ -169,9 +188,14 @@ struct Receiving<'a> {
     history: &'a mut History,
     /// What stopped the whole transfer.
     failure: Option<StoreError>,
+    /// What became of the chunks of a plain transfer, once it is known.
+    faults: Option<Faults>,
+    /// Files of a plain transfer that are complete as far as they will be, and not open: to be looked at one after the other.
+    waiting: Vec<u32>,
     /// Whether the sender has said that this round's chunks are over.
     chunks_over: bool,
     began: Instant,
+    path: PathTeller,
     summary: Summary,
 }
 
@@ -179,14 +203,14 @@ impl<'a> Receiving<'a> {
     fn new(
         manifest: Manifest,
         holes: ChunkSet,
-        checksum: Checksum,
+        how: How,
         store: &Store,
         holder: Option<Arc<Holder>>,
         caller: Caller<'a>,
         history: &'a mut History,
     ) -> Result<Self, SessionError> {
         let store = store.for_transfer(holder.clone());
-        let intake = Intake::start(&store, checksum).map_err(SessionError::Thread)?;
+        let intake = Intake::start(&store, how.checksum).map_err(SessionError::Thread)?;
         let directories =
             manifest.iter().filter(|(_, entry)| entry.kind == EntryKind::Directory).count() as u64;
         let top = manifest.get(0).map(|entry| entry.path).unwrap_or_default();
@@ -200,12 +224,14 @@ impl<'a> Receiving<'a> {
         Ok(Self {
             manifest,
             holes,
+            plain: how.plain,
             store,
             holder,
             caller,
             intake,
             active: BTreeMap::new(),
             open_parts: 0,
+            unfinished: BTreeSet::new(),
             held_parts: 0,
             next_verified: 0,
             verifying: HashSet::new(),
@@ -214,24 +240,45 @@ impl<'a> Receiving<'a> {
             full_pages: Vec::new(),
             history,
             failure: None,
+            faults: None,
+            waiting: Vec::new(),
             chunks_over: false,
             began: Instant::now(),
+            path: PathTeller::default(),
             summary: Summary::default(),
         })
     }
 
     fn run(&mut self, link: &mut dyn Link) -> Result<(), SessionError> {
-        let mut wanted = self.decide_all(link)?;
+        let wanted = self.decide_all(link)?;
         let bytes = bytes_of(&self.manifest, &wanted);
         let reserved: u64 = self.active.values().map(Active::reserved).sum();
         self.store.check_room(bytes.saturating_sub(reserved))?;
         let held = self.active.values().map(|active| active.held_bytes).sum();
         self.caller.observer.event(&Event::Wanted { bytes, held, round: 0 });
+        if self.plain {
+            self.receive_plain(link, wanted)?;
+        } else {
+            self.receive_rounds(link, wanted)?;
+        }
+        self.finish_directories(link)?;
+        self.tell(&mut |message| link.send(message))?;
+        link.send(&Message::End(Part::Transfer))?;
+        Ok(())
+    }
+
+    /// Receives what is wanted, and again what did not come well, until every file has its verdict.
+    fn receive_rounds(&mut self, link: &mut dyn Link, mut wanted: ChunkSet) -> Result<(), SessionError> {
         for round in 1..=MAX_ROUNDS {
             send_set(link, &wanted, SetOf::Want)?;
             link.send(&Message::End(Part::Want))?;
             self.receive_chunks(link, &mut wanted)?;
             self.settle(link)?;
+            if !self.active.is_empty() {
+                // The sender takes no wishes before it has said that these chunks are over.
+                self.hear_chunks_end(link)?;
+                self.settle(link)?;
+            }
             if self.active.is_empty() {
                 break;
             }
@@ -244,9 +291,6 @@ impl<'a> Receiving<'a> {
             let bytes = bytes_of(&self.manifest, &wanted);
             self.caller.observer.event(&Event::Wanted { bytes, held: 0, round });
         }
-        self.finish_directories(link)?;
-        self.tell(&mut |message| link.send(message))?;
-        link.send(&Message::End(Part::Transfer))?;
         Ok(())
     }
 
@@ -267,16 +311,33 @@ impl<'a> Receiving<'a> {
             return Err(failure.into());
         }
         received?;
-        while !self.chunks_over {
-            let message = link.recv(IDLE_LIMIT)?;
-            // The pass is over when it breaks off.
-            let _ = self.incoming(message)?;
-            self.absorb();
+        // Once all chunks are here and it is known how each file ended, the verdicts need not wait for the sender to say that
+        // the chunks are over: that would cost a round trip.
+        while self.active.values().any(Active::is_untold) {
+            if self.chunks_over {
+                return Err(misbehaved("it did not send the digest of each file").into());
+            }
+            self.hear(link)?;
         }
         self.set_waiting(false);
-        if self.active.values().any(Active::is_untold) {
-            return Err(misbehaved("it did not send the digest of each file").into());
+        Ok(())
+    }
+
+    /// Waits for the sender to say that this round's chunks are over, if it has not.
+    fn hear_chunks_end(&mut self, link: &mut dyn Link) -> Result<(), LinkError> {
+        while !self.chunks_over {
+            self.hear(link)?;
         }
+        self.set_waiting(false);
+        Ok(())
+    }
+
+    fn hear(&mut self, link: &mut dyn Link) -> Result<(), LinkError> {
+        self.set_waiting(true);
+        let message = link.recv(IDLE_LIMIT)?;
+        // The pass is over when it breaks off.
+        let _ = self.incoming(message)?;
+        self.absorb();
         Ok(())
     }
 }
@@ -318,6 +379,10 @@ impl Talk for Receiving<'_> {
         }
         Ok(ControlFlow::Continue(()))
     }
+
+    fn stats(&mut self, stats: &LinkStats) {
+        self.path.tell(self.caller.observer, stats);
+    }
 }
 
 impl ChunkSink for Receiving<'_> {
@@ -328,15 +393,12 @@ impl ChunkSink for Receiving<'_> {
     fn write(&mut self, run: ChunkRun) -> Result<(), LinkError> {
         // A slow disk is no silence of the peer.
         self.set_waiting(false);
-        let mut rest = run;
-        while !rest.is_empty() {
+        let mut rest = Some(run);
+        while let Some(run) = rest {
             if self.failure.is_some() {
                 return Err(LinkError::Stopped);
             }
-            let chunks = rest.chunks();
-            let Some(file) = self.manifest.file_of(chunks.start) else { return Ok(()) };
-            let own = self.manifest.chunks_of(file);
-            let (run, after) = rest.split_at((own.end.min(chunks.end) - chunks.start) as usize);
+            let Some((file, run, after)) = cut_file(&self.manifest, run) else { return Ok(()) };
             self.write_file(file, run)?;
             rest = after;
         }

@@ -17,13 +17,13 @@ use framing::{
 };
 use link::{IDLE_LIMIT, Link, LinkError};
 
-use crate::events::{Event, Side, Summary};
+use crate::events::{Event, Faults, PathTeller, Side, Summary};
 use crate::hashing::{Hashing, Report};
 use crate::hello::{WORKING_INTERVAL, greet, meet, misbehaved, out_of_place};
 use crate::history::{History, Progress};
 use crate::sets::{SetOf, bytes_of, send_set};
 use crate::source::{SourceFile, Sources};
-use crate::{Caller, PutJob, SessionError};
+use crate::{Caller, How, PutJob, SessionError};
 
 /// How often a receiver may ask again.
 const MAX_ROUNDS: u32 = 1000;
@@ -34,7 +34,14 @@ impl PutJob {
     pub fn new(sources: Sources, checksum: Checksum) -> Self {
         let skipped = sources.left_out();
         let summary = Summary { skipped, ..Summary::default() };
-        Self { sources, checksum, history: History::default(), summary }
+        Self { sources, how: How { checksum, plain: false }, history: History::default(), summary }
+    }
+
+    /// Sends each chunk once and repairs nothing: a demonstration of what a path does to what is sent over it. Only over UDP.
+    #[must_use]
+    pub const fn plain(mut self) -> Self {
+        self.how.plain = true;
+        self
     }
 }
 
@@ -42,18 +49,19 @@ impl PutJob {
 /// on with what is not done.
 pub fn put(link: &mut dyn Link, job: &mut PutJob, caller: Caller<'_>) -> Result<Summary, SessionError> {
     let began = Instant::now();
+    if job.how.plain && !link.is_plain_capable() {
+        return Err(LinkError::NotPlain.into());
+    }
     greet(link, caller.software, &[Feature::Blake3])?;
     let history = &mut job.history;
-    let announced = Sending::announce(link, &mut job.sources, history, job.checksum, Message::Put, caller);
+    let announced = Sending::announce(link, &mut job.sources, history, job.how, Message::Put, caller);
     if let Err(SessionError::Link(refused @ LinkError::Refused { .. })) = announced {
         return Err(refused.into());
     }
     // When the peer would not hear it to the end, its greeting still says more than a broken pipe.
     let greeting = meet(link, caller.observer)?;
     greeting.must_have(Feature::Put)?;
-    if job.checksum == Checksum::Blake3 {
-        greeting.must_have(Feature::Blake3)?;
-    }
+    greeting.must_know(job.how)?;
     let mut sending = announced?;
     let sent = sending.run(link);
     sending.keep_history();
@@ -61,6 +69,7 @@ pub fn put(link: &mut dyn Link, job: &mut PutJob, caller: Caller<'_>) -> Result<
     job.summary.elapsed += began.elapsed();
     sent?;
     link.finish();
+    job.summary.link = link.stats();
     Ok(job.summary.clone())
 }
 
@@ -68,13 +77,13 @@ pub fn put(link: &mut dyn Link, job: &mut PutJob, caller: Caller<'_>) -> Result<
 pub(crate) fn answer_get(
     link: &mut dyn Link,
     sources: &mut Sources,
-    checksum: Checksum,
+    how: How,
     caller: Caller<'_>,
 ) -> Result<Summary, SessionError> {
     let began = Instant::now();
     let skipped = sources.left_out();
     let mut history = History::default();
-    let mut sending = Sending::announce(link, sources, &mut history, checksum, Message::Offer, caller)?;
+    let mut sending = Sending::announce(link, sources, &mut history, how, Message::Offer, caller)?;
     sending.run(link)?;
     let mut summary = Summary { skipped, elapsed: began.elapsed(), ..Summary::default() };
     summary.add(&sending.summary);
@@ -85,7 +94,7 @@ struct Sending<'a> {
     sources: &'a mut Sources,
     history: &'a mut History,
     caller: Caller<'a>,
-    checksum: Checksum,
+    how: How,
     manifest: Manifest,
     /// The item of each entry.
     items: Vec<u32>,
@@ -105,6 +114,8 @@ struct Sending<'a> {
     begun: usize,
     /// The file that was read last.
     open: Option<(u32, SourceFile)>,
+    /// The file that was read again last, to repair what was lost on the way.
+    again: Option<(u32, SourceFile)>,
     /// Files between their first chunk and their digest.
     reading: BTreeMap<u32, SourceFile>,
     /// Files that are hashed by reading them, of those that have been begun.
@@ -117,7 +128,14 @@ struct Sending<'a> {
     outstanding: u32,
     told: BTreeMap<u32, Ending>,
     moved: BTreeMap<u32, Progress>,
+    /// What the receiver says became of the chunks of a plain transfer.
+    faults: Faults,
+    /// Whether the receiver has said that the transfer is over.
+    is_over: bool,
+    /// How the link failed, when only the end of the chunks could not be told.
+    lost: Option<LinkError>,
     began: Instant,
+    path: PathTeller,
     summary: Summary,
 }
 
@@ -128,18 +146,29 @@ enum Ending {
     Unreadable(String),
 }
 
+impl Ending {
+    /// How a file ended that could not be read to its end.
+    fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Changed,
+            _ => Self::Unreadable(error.to_string()),
+        }
+    }
+}
+
 impl<'a> Sending<'a> {
     /// Tells the receiver what there is to send.
     fn announce(
         link: &mut dyn Link,
         sources: &'a mut Sources,
         history: &'a mut History,
-        checksum: Checksum,
+        how: How,
         head: fn(Offer) -> Message<'static>,
         caller: Caller<'a>,
     ) -> Result<Self, SessionError> {
         let (manifest, items) = sources.manifest()?;
-        let holes = sources.holes(&manifest, &items);
+        // Plain: every chunk crosses the link, as a first program would do it.
+        let holes = if how.plain { ChunkSet::new() } else { sources.holes(&manifest, &items) };
         let directories =
             manifest.iter().filter(|(_, entry)| entry.kind == EntryKind::Directory).count() as u64;
         caller.observer.event(&Event::Planned {
@@ -149,7 +178,10 @@ impl<'a> Sending<'a> {
             bytes: manifest.bytes(),
             name: sources.title(),
         });
-        link.send(&head(Offer { checksum, entries: manifest.len(), bytes: manifest.bytes() }))?;
+        // Before the first word of it, so that the path can be measured while the other side makes up its mind.
+        link.expect_to_send(manifest.bytes() - bytes_of(&manifest, &holes));
+        let How { checksum, plain } = how;
+        link.send(&head(Offer { checksum, plain, entries: manifest.len(), bytes: manifest.bytes() }))?;
         let mut entries = PageBuilder::default();
         for (_, entry) in manifest.iter() {
             entries.push(&entry);
@@ -175,7 +207,8 @@ impl<'a> Sending<'a> {
             sources,
             history,
             caller,
-            checksum,
+            how,
+            faults: Faults { chunks: manifest.chunks(), ..Faults::default() },
             manifest,
             items,
             decisions: Vec::new(),
@@ -188,6 +221,7 @@ impl<'a> Sending<'a> {
             round: 0,
             begun: 0,
             open: None,
+            again: None,
             reading: BTreeMap::new(),
             followed: BTreeSet::new(),
             next_followed: 0,
@@ -195,7 +229,10 @@ impl<'a> Sending<'a> {
             outstanding: 0,
             told: BTreeMap::new(),
             moved: BTreeMap::new(),
+            is_over: false,
+            lost: None,
             began: Instant::now(),
+            path: PathTeller::default(),
             summary: Summary::default(),
         })
     }
@@ -212,10 +249,13 @@ impl<'a> Sending<'a> {
     /// Does what the receiver asks for, until it says that the transfer is over.
     fn run(&mut self, link: &mut dyn Link) -> Result<(), SessionError> {
         let mut compare = ChunkSet::new();
-        loop {
-            match link.recv(IDLE_LIMIT)? {
-                Message::Compare(page) => self.ask(&mut compare, page)?,
-                Message::End(Part::Compare) => self.send_sums(link, &std::mem::take(&mut compare))?,
+        while !self.is_over {
+            let message = link.recv(IDLE_LIMIT).map_err(|error| self.lost.take().unwrap_or(error))?;
+            match message {
+                Message::Compare(page) if !self.how.plain => self.ask(&mut compare, page)?,
+                Message::End(Part::Compare) if !self.how.plain => {
+                    self.send_sums(link, &std::mem::take(&mut compare))?;
+                }
                 Message::Decisions(page) if self.round == 0 => {
                     for run in page.iter() {
                         let left = self.manifest.len() - self.decisions.len() as u32;
@@ -231,17 +271,22 @@ impl<'a> Sending<'a> {
                     self.wanted = wanted;
                 }
                 Message::End(Part::Want) => self.send_wanted(link)?,
+                Message::Faults(fault, page) if self.how.plain => self.faults.hear(fault, page)?,
                 Message::Stored(page) => self.hear_verdicts(page)?,
                 Message::Working => {}
-                Message::End(Part::Transfer) => {
-                    if self.judged.iter().all(|judged| *judged) {
-                        return Ok(());
-                    }
-                    return Err(misbehaved("it ended the transfer without a verdict on each file").into());
-                }
+                Message::End(Part::Transfer) => self.hear_end()?,
                 other => return Err(out_of_place(&other).into()),
             }
         }
+        Ok(())
+    }
+
+    fn hear_end(&mut self) -> Result<(), LinkError> {
+        self.is_over = true;
+        if self.judged.iter().all(|judged| *judged) {
+            return Ok(());
+        }
+        Err(misbehaved("it ended the transfer without a verdict on each file"))
     }
 
     /// Takes in which chunks the receiver asks for.
@@ -260,6 +305,9 @@ impl<'a> Sending<'a> {
         if self.decisions.len() < self.manifest.len() as usize {
             return Err(misbehaved("it decided about fewer files than there are").into());
         }
+        if self.how.plain && self.round > 0 {
+            return Err(misbehaved("it asked again in a plain transfer").into());
+        }
         if self.round == MAX_ROUNDS {
             return Err(misbehaved("it asked again too often").into());
         }
@@ -274,8 +322,12 @@ impl<'a> Sending<'a> {
             self.caller.observer.event(&Event::Wanted { bytes, held: 0, round: self.round });
         }
         self.wanted = wanted.clone();
-        link.send_chunks(&wanted, self)?;
-        loop {
+        if self.how.plain {
+            link.send_plain(&wanted, self)?;
+        } else {
+            link.send_chunks(&wanted, self)?;
+        }
+        while !self.is_over {
             self.follow_more();
             // What ended with the last chunk, too.
             self.tell(&mut |message| link.send(message))?;
@@ -292,8 +344,17 @@ impl<'a> Sending<'a> {
         }
         self.wanted = ChunkSet::new();
         self.open = None;
+        self.again = None;
         self.round += 1;
-        link.send(&Message::End(Part::Chunks))?;
+        if !self.is_over
+            && let Err(error) = link.send(&Message::End(Part::Chunks))
+        {
+            if !error.is_passing() {
+                return Err(error.into());
+            }
+            // The receiver does not wait for it when it has everything: its last words may be here already.
+            self.lost = Some(error);
+        }
         Ok(())
     }
 

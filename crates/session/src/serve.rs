@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use framing::{Feature, Get, Message, Refusal};
-use link::{IDLE_LIMIT, Link};
+use link::{IDLE_LIMIT, Link, LinkError};
 
 use crate::events::{Observer, Summary};
 use crate::hello::{greet, meet, out_of_place};
@@ -13,7 +13,7 @@ use crate::receive::receive;
 use crate::send::answer_get;
 use crate::source::{SourceError, Sources};
 use crate::store::{SafePath, Store};
-use crate::{Caller, SessionError};
+use crate::{Caller, How, SessionError};
 
 /// What a server offers.
 #[derive(Debug)]
@@ -51,7 +51,12 @@ fn converse(
     observer: &dyn Observer,
 ) -> Result<Option<Summary>, SessionError> {
     let caller = Caller { software: &service.software, observer };
-    let offered = [(Feature::Put, service.takes), (Feature::Get, service.gives), (Feature::Blake3, true)];
+    let offered = [
+        (Feature::Put, service.takes),
+        (Feature::Get, service.gives),
+        (Feature::Blake3, true),
+        (Feature::Plain, link.is_plain_capable()),
+    ];
     let features: Vec<Feature> =
         offered.into_iter().filter(|(_, on)| *on).map(|(feature, _)| feature).collect();
     greet(link, caller.software, &features)?;
@@ -67,23 +72,31 @@ fn converse(
             if !service.takes {
                 return decline(link, Refusal::Policy, "this server takes no files".to_owned());
             }
+            if offer.plain && !link.is_plain_capable() {
+                return decline(link, Refusal::Policy, LinkError::NotPlain.to_string());
+            }
             let began = Instant::now();
             let mut summary = Summary::default();
             receive(link, offer, &service.store, caller, &mut History::default(), &mut summary)?;
             summary.elapsed = began.elapsed();
             link.finish();
+            summary.link = link.stats();
             Ok(Some(summary))
         }
         Ok(Message::Get(get)) => {
             if !service.gives {
                 return decline(link, Refusal::Policy, "this server gives no files".to_owned());
             }
-            let checksum = get.checksum;
-            match find(&service.store, &get, observer) {
-                Ok(mut sources) => match answer_get(link, &mut sources, checksum, caller) {
+            let how = How { checksum: get.checksum, plain: get.plain };
+            let found = find(&service.store, &get, observer);
+            if how.plain && !link.is_plain_capable() {
+                return decline(link, Refusal::Policy, LinkError::NotPlain.to_string());
+            }
+            match found {
+                Ok(mut sources) => match answer_get(link, &mut sources, how, caller) {
                     Ok(summary) => {
                         link.finish();
-                        Ok(Some(summary))
+                        Ok(Some(Summary { link: link.stats(), ..summary }))
                     }
                     Err(SessionError::Manifest(error)) => decline(link, Refusal::Policy, error.to_string()),
                     Err(error) => Err(error),
@@ -92,7 +105,7 @@ fn converse(
             }
         }
         Ok(other) => Err(out_of_place(&other).into()),
-        Err(link::LinkError::Closed) => Ok(None),
+        Err(LinkError::Closed) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

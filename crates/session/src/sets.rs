@@ -1,7 +1,7 @@
 //! Sets of chunks of a manifest: what they weigh, and how they are told.
 
 use framing::{CHUNK_LEN, ChunkSet, Manifest, Message, PageBuilder};
-use link::{Link, LinkError};
+use link::{ChunkRun, Link, LinkError};
 
 /// What a set of chunks is told for.
 #[derive(Debug, Clone, Copy)]
@@ -53,4 +53,14 @@ pub(crate) fn bytes_of(manifest: &Manifest, chunks: &ChunkSet) -> u64 {
         at = end;
     }
     bytes
+}
+
+/// The first file that a run has bytes of, those bytes, and the rest of it: `None` for a run outside the manifest.
+pub(crate) fn cut_file(manifest: &Manifest, run: ChunkRun) -> Option<(u32, ChunkRun, Option<ChunkRun>)> {
+    let file = manifest.file_of(run.first())?;
+    let chunks = manifest.chunks_of(file);
+    let len = manifest.get(file)?.len();
+    let left = len.saturating_sub(run.offset_from(chunks.start));
+    let (own, rest) = run.split_at(left, chunks.end);
+    Some((file, own, rest))
 }

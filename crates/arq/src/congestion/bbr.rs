@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::{AckSample, Controller, INITIAL_PACKETS, PACKET, Round};
+use super::{AckSample, Controller, INITIAL_PACKETS, PACKET, Round, Train};
 
 /// Rounds that a rate is remembered for.
 const RATE_ROUNDS: u64 = 10;
@@ -27,8 +27,16 @@ const FLAT_GROWTH: f64 = 1.3;
 const CLEAR_GROWTH: f64 = 1.15;
 /// Gain that takes the queue of the start down.
 const DRAIN_GAIN: f64 = 0.6;
+/// Variation of the round-trip time from which on it is jitter.
+const JITTER: Duration = Duration::from_millis(1);
+/// The least that is sent in a round trip.
+const LEAST_PACKETS: f64 = 4.0;
+/// So many late acknowledgements in a row mean that a queue grows.
+const LATE_ACKS: u32 = 4;
 /// How far a train is trusted.
-const TRAIN_GAIN: f64 = 0.97;
+const TRAIN_GAIN: f64 = 1.0;
+/// The same when there was only one.
+const LONE_TRAIN_GAIN: f64 = 0.6;
 /// The most bytes that the window has for lumps: a socket's buffer is not much more.
 const MAX_LUMPS: f64 = 128.0 * 1024.0;
 /// Gain of a probe for more.
@@ -37,8 +45,14 @@ const UP_GAIN: f64 = 1.25;
 const CYCLE_ROUNDS: u32 = 8;
 /// Window, in bandwidth-delay products, on a path that is ours alone.
 const ALONE_WINDOW: f64 = 1.5;
-/// The same beside others, and at the start (the draft's 2).
-const SHARED_WINDOW: f64 = 2.0;
+/// The same while the rate is looked for (the draft's 2).
+const STARTUP_WINDOW: f64 = 2.0;
+/// The same beside others: what is above 1 is how much of a queue, in round-trip times, is borne before we give way. Found by
+/// trying, beside CUBIC and BBR of Linux.
+const SHARED_WINDOW: f64 = 1.6;
+/// The least time between two probes beside others, in seconds: CUBIC needs as long to come back from a loss (draft section
+/// 5.3.3.8 has 2 to 3).
+const SHARED_CYCLE: f64 = 3.0;
 /// A round-trip time that is so much above the least is a queue.
 const QUEUE_SHARE: f64 = 1.15;
 /// And so much, in seconds, whatever the least is.
@@ -58,8 +72,8 @@ enum Mode {
     Trusting { rounds: u32 },
     /// Looking for the rate. What is sent now is seen a round trip later: `fresh` says that this gain is as new as that.
     Startup { fresh: bool, flat_rounds: u32 },
-    /// Taking the queue of the start down.
-    Drain,
+    /// Taking the queue of the start down, since then.
+    Drain { since: Instant },
     /// Probing for more, since then.
     Up { since: Instant },
     /// Taking the queue of the probe down.
@@ -77,6 +91,8 @@ pub(crate) struct Bbr {
     round: u64,
     rate: f64,
     min_rtt: Option<(Duration, Instant)>,
+    /// How much the round-trip time varies.
+    variation: Duration,
     /// Whether a train has shown the rate.
     has_train: bool,
     /// Gain for the next packets.
@@ -85,6 +101,8 @@ pub(crate) struct Bbr {
     stuck: u32,
     /// Whether somebody else keeps the queue full.
     shared: bool,
+    /// Acknowledgements in a row that were late while the rate was looked for.
+    late_acks: u32,
     /// What is usual: slots and deliveries per second.
     usual: Option<(f64, f64)>,
     /// The least round-trip time right after our own queue was taken down: what is above the least of all belongs to others,
@@ -107,10 +125,12 @@ impl Bbr {
             round: 0,
             rate: INITIAL_PACKETS * PACKET / 0.1,
             min_rtt: None,
+            variation: Duration::ZERO,
             has_train: false,
             gain: STARTUP_GAIN,
             stuck: 0,
             shared: false,
+            late_acks: 0,
             usual: None,
             drained_rtt: None,
             futile: false,
@@ -126,13 +146,24 @@ impl Bbr {
 
     /// The bandwidth-delay product, bytes.
     fn bdp(&self) -> f64 {
-        self.rate * self.min_rtt().as_secs_f64()
+        let rtt = if self.is_jittery() { self.path_rtt() } else { self.min_rtt() };
+        self.rate * rtt.as_secs_f64()
+    }
+
+    /// Whether the delay of the path itself varies so much that its least value says little.
+    fn is_jittery(&self) -> bool {
+        let above = self.path_rtt().saturating_sub(self.min_rtt());
+        self.variation >= JITTER && self.variation * 8 >= above
     }
 
     /// Whether this round-trip time shows a queue of ours.
     fn is_queued(&self, rtt: Duration) -> bool {
-        let base = self.drained_rtt.unwrap_or_default().max(self.min_rtt());
-        rtt.as_secs_f64() > base.as_secs_f64() * QUEUE_SHARE + QUEUE_SLACK
+        rtt.as_secs_f64() > self.path_rtt().as_secs_f64() * QUEUE_SHARE + QUEUE_SLACK
+    }
+
+    /// The round-trip time without a queue of ours.
+    fn path_rtt(&self) -> Duration {
+        self.drained_rtt.unwrap_or_default().max(self.min_rtt())
     }
 
     /// Whether this round-trip time shows any queue.
@@ -157,7 +188,13 @@ impl Bbr {
     /// A bottleneck with a queue shows no more slots than it has. A policer shows each packet that it lets through where it
     /// was; but when more is sent, no more arrives, and random loss is not like that.
     fn rate_of(&mut self, round: &Round) -> f64 {
-        let slots = round.slot_rate.unwrap_or(round.delivery_rate);
+        let mut slots = round.slot_rate.unwrap_or(round.delivery_rate);
+        if self.is_jittery() && !self.is_queued(round.min_rtt) {
+            // Jitter stretches the spacing. What was sent and caused no queue was not too much.
+            let packets = (round.acked_packets + round.lost_packets).max(1) as f64;
+            let sent = round.delivery_rate * packets / round.acked_packets.max(1) as f64;
+            slots = slots.max(sent.min(self.rate));
+        }
         let Some((usual_slots, usual_delivery)) = self.usual.filter(|_| !round.app_limited) else {
             self.usual = (!round.app_limited).then_some((slots, round.delivery_rate));
             return slots;
@@ -209,10 +246,15 @@ impl Bbr {
         let flat = if growth < FLAT_GROWTH { flat + 1 } else { 0 };
         self.mode = Mode::Startup { fresh: false, flat_rounds: flat };
         if flat >= enough {
-            self.mode = Mode::Drain;
-            self.gain = DRAIN_GAIN;
-            self.leave_if_drained(sample);
+            self.drain(sample);
         }
+    }
+
+    fn drain(&mut self, sample: &AckSample) {
+        self.late_acks = 0;
+        self.mode = Mode::Drain { since: sample.now };
+        self.gain = DRAIN_GAIN;
+        self.leave_if_drained(sample);
     }
 
     fn probe_up(&mut self, now: Instant, gain: f64) {
@@ -231,19 +273,42 @@ impl Bbr {
     fn cruise(&mut self) {
         // Flows that share a path shall not probe at the same time.
         self.cycle = self.cycle.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let rounds = CYCLE_ROUNDS - 3 + (self.cycle >> 33) as u32 % 3;
+        let draw = (self.cycle >> 33) as u32;
+        let rounds = if self.shared {
+            let seconds = SHARED_CYCLE * (1.0 + f64::from(draw % 1000) / 2000.0);
+            ((seconds / self.path_rtt().as_secs_f64().max(0.001)) as u32).clamp(CYCLE_ROUNDS - 3, 63)
+        } else {
+            CYCLE_ROUNDS - 3 + draw % 3
+        };
         self.mode = Mode::Cruise { rounds, first: true };
         self.gain = 1.0;
     }
 
     fn step(&mut self, sample: &AckSample) {
         match self.mode {
-            Mode::Startup { .. } | Mode::Trusting { .. } => {}
-            Mode::Drain => self.leave_if_drained(sample),
+            Mode::Startup { .. } => {
+                let is_late = |rtt: Duration| rtt.as_secs_f64() > self.path_rtt().as_secs_f64() * 1.25 + 0.004;
+                match sample.rtt {
+                    Some(rtt) if is_late(rtt) => self.late_acks += 1,
+                    Some(_) => self.late_acks = 0,
+                    None => {}
+                }
+                if self.late_acks >= LATE_ACKS {
+                    self.drain(sample);
+                }
+            }
+            Mode::Trusting { .. } => {}
+            Mode::Drain { since } => {
+                self.leave_if_drained(sample);
+                if sample.now.saturating_duration_since(since) > sample.smoothed_rtt * 3 {
+                    // What is still on its way is no queue of ours.
+                    self.cruise();
+                }
+            }
             Mode::Up { since } => {
                 let lasted = sample.now.saturating_duration_since(since);
                 let full = sample.in_flight as f64 >= self.bdp() * self.gain;
-                if lasted >= self.min_rtt() && (full || lasted >= self.min_rtt() * 2) {
+                if lasted >= self.path_rtt() && (full || lasted >= self.path_rtt() * 2) {
                     self.mode = Mode::Down { since: sample.now };
                     // As much below as it was above.
                     self.gain = 2.0 - self.gain;
@@ -251,7 +316,7 @@ impl Bbr {
             }
             Mode::Down { since } => {
                 let lasted = sample.now.saturating_duration_since(since);
-                if sample.in_flight as f64 <= self.bdp() || lasted >= self.min_rtt() * 2 {
+                if sample.in_flight as f64 <= self.bdp() || lasted >= self.path_rtt() * 2 {
                     self.cruise();
                 }
             }
@@ -277,7 +342,8 @@ impl Bbr {
     fn cruise_on(&mut self, sample: &AckSample, round: &Round, rounds: u32, first: bool) {
         if first {
             self.drained_rtt = Some(round.min_rtt);
-            self.stuck = if self.is_late(round.min_rtt) { self.stuck + 1 } else { 0 };
+            let is_others = self.is_late(round.min_rtt) && !self.is_jittery();
+            self.stuck = if is_others { self.stuck + 1 } else { 0 };
             self.shared = self.stuck >= 2;
         }
         if rounds == 0 {
@@ -310,12 +376,19 @@ impl Bbr {
 }
 
 impl Controller for Bbr {
-    fn on_train(&mut self, rate: f64, rtt: Duration) {
+    fn on_train(&mut self, train: &Train) {
+        let Train { rate, span, is_confirmed, smoothed_rtt, min_rtt: rtt } = *train;
         if self.rates.is_empty() && matches!(self.mode, Mode::Startup { .. } | Mode::Trusting { .. }) {
             self.has_train = true;
-            self.rate = rate * TRAIN_GAIN;
-            self.gain = 1.0;
-            self.mode = Mode::Trusting { rounds: 0 };
+            self.rate = rate * if is_confirmed { TRAIN_GAIN } else { LONE_TRAIN_GAIN };
+            // Where the delay varies by as much as the train lasts, it may have been stretched: the rate is at least that.
+            let is_sure = smoothed_rtt.saturating_sub(rtt) < span * 3 / 4;
+            self.gain = if is_sure { 1.0 } else { 2.0 };
+            self.mode = if is_sure {
+                Mode::Trusting { rounds: 0 }
+            } else {
+                Mode::Startup { fresh: true, flat_rounds: 0 }
+            };
             if self.min_rtt.is_none_or(|(min, _)| rtt < min) {
                 self.min_rtt = self.min_rtt.map(|(_, at)| (rtt, at));
             }
@@ -329,6 +402,7 @@ impl Controller for Bbr {
             }
             self.take_rtt(sample.now, rtt);
         }
+        self.variation = sample.rtt_variation;
         if let Some(rate) = sample.recent_rate
             && matches!(self.mode, Mode::Startup { .. })
         {
@@ -350,26 +424,29 @@ impl Controller for Bbr {
     }
 
     fn pacing_rate(&self) -> f64 {
-        (self.rate * self.gain).max(PACKET)
+        // However little is measured: so many packets a round trip never hurt, and show more.
+        (self.rate * self.gain).max(LEAST_PACKETS * PACKET / self.path_rtt().as_secs_f64().max(1e-4))
     }
 
     fn window(&self) -> u64 {
         let gain = match self.mode {
-            Mode::Startup { .. } | Mode::Trusting { .. } => SHARED_WINDOW,
+            Mode::Startup { .. } | Mode::Trusting { .. } => STARTUP_WINDOW,
             Mode::ProbeRtt { .. } => 0.5,
             _ if self.shared => SHARED_WINDOW,
             _ => ALONE_WINDOW,
         };
         // Acknowledgements come in lumps, and packets leave in lumps.
-        let lumps = (self.rate * 0.004).min(MAX_LUMPS) + 16.0 * PACKET;
-        (self.bdp() * gain + lumps) as u64
+        let lumps = (self.rate * 0.004).min(MAX_LUMPS.max(self.rate * 0.001)) + 16.0 * PACKET;
+        // What jitter holds back is no queue of ours.
+        let jitter = self.rate * 4.0 * self.variation.as_secs_f64();
+        (self.bdp() * gain + lumps + jitter.min(self.rate * self.path_rtt().as_secs_f64())) as u64
     }
 
     fn state(&self) -> &'static str {
         match self.mode {
             Mode::Startup { .. } => "startup",
             Mode::Trusting { .. } => "trusting",
-            Mode::Drain => "drain",
+            Mode::Drain { .. } => "drain",
             Mode::Up { .. } => "up",
             Mode::Down { .. } => "down",
             Mode::Cruise { .. } if self.shared => "cruise beside others",

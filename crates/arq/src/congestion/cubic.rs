@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{AckSample, Controller, INITIAL_PACKETS, PACKET};
+use super::{AckSample, Controller, INITIAL_PACKETS, PACKET, Train};
 
 /// Multiplicative decrease (RFC 9438 section 4.6).
 const BETA: f64 = 0.7;
@@ -72,9 +72,9 @@ impl Cubic {
 }
 
 impl Controller for Cubic {
-    fn on_train(&mut self, rate: f64, rtt: Duration) {
+    fn on_train(&mut self, train: &Train) {
         // Half of what the train saw: the other half is slow start's to find.
-        let fits = rate * rtt.as_secs_f64() / PACKET;
+        let fits = train.rate * train.min_rtt.as_secs_f64() / PACKET;
         self.window = self.window.max(fits / 2.0);
     }
 

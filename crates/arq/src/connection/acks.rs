@@ -5,22 +5,19 @@ use std::time::{Duration, Instant};
 use framing::packet::Ack;
 
 use super::Connection;
+use super::train::TRAIN_PACKET;
 use crate::congestion::{AckSample, Round};
 use crate::parts::in_units;
-use crate::sent::{Content, Outcome};
+use crate::sent::{Content, Outcome, SentPacket};
 
 /// Pairs, as a share of what arrived, that a rate must be measured with.
 const ENOUGH_PAIRS: f64 = 0.05;
-/// The same for a train, in packets.
-const ENOUGH_TRAIN: u64 = 6;
 /// The same for a rate over less than a round.
 const ENOUGH_RECENT: u64 = 24;
-/// Bytes of a packet of a train.
-pub(super) const TRAIN_PACKET: u64 = 1200;
-/// The most packets of a train: 38 KB, some 3 ms of 100 Mbit/s.
-const TRAIN_PACKETS: u64 = 32;
-/// The share of what is to be sent that a train may cost.
-const TRAIN_SHARE: u64 = 32;
+/// More than anybody can let wait: what a peer says that it takes must be below what was sent and this.
+const MAX_PEER_WINDOW: u64 = 1 << 40;
+/// No connection lasts so long, in microseconds: 12 days.
+const MAX_TIME_US: u64 = 1 << 40;
 /// No clock of a receiver tells less apart.
 const LEAST_SPACING: Duration = Duration::from_micros(20);
 
@@ -32,14 +29,14 @@ pub(super) struct Pairs {
 }
 
 impl Pairs {
-    const fn since(self, earlier: Self) -> Self {
+    pub(super) const fn since(self, earlier: Self) -> Self {
         Self {
             time_us: self.time_us.saturating_sub(earlier.time_us),
             bytes: self.bytes.saturating_sub(earlier.bytes),
         }
     }
 
-    fn rate(self, factor: f64) -> f64 {
+    pub(super) fn rate(self, factor: f64) -> f64 {
         let seconds = (self.time_us as f64 / 1e6).max(LEAST_SPACING.as_secs_f64());
         self.bytes as f64 * factor / seconds
     }
@@ -78,28 +75,6 @@ impl RoundState {
     }
 }
 
-/// A train of packets, to see how far apart they come out of the path.
-#[derive(Debug, Default)]
-pub(super) struct Train {
-    /// Packets that are to be sent still.
-    pub(super) left: u64,
-    /// Numbers of the first and the last one sent.
-    pub(super) first: Option<u64>,
-    pub(super) last: u64,
-    before: Option<Pairs>,
-    measured: u64,
-}
-
-impl Train {
-    /// Plans one for so many bytes to come.
-    pub(super) fn plan(&mut self, bytes: u64) {
-        let packets = (bytes / TRAIN_SHARE / TRAIN_PACKET).min(TRAIN_PACKETS);
-        if self.first.is_none() && packets > ENOUGH_TRAIN {
-            self.left = packets;
-        }
-    }
-}
-
 impl Connection {
     pub(super) fn take_ack(&mut self, now: Instant, ack: &Ack<'_>) {
         let mut outcome = Outcome::default();
@@ -107,11 +82,9 @@ impl Connection {
             self.misbehaved("it acknowledged a packet that was never sent".to_owned());
             return;
         }
-        self.peer_credit = self.peer_credit.max(ack.credit);
-        self.control_out.set_credit(ack.control_credit);
-        let pairs = Pairs { time_us: ack.pair_time_us, bytes: ack.pair_bytes };
-        if pairs.bytes >= self.pairs.bytes && pairs.time_us >= self.pairs.time_us {
-            self.pairs = pairs;
+        if let Err(what) = self.take_claims(ack) {
+            self.misbehaved(what.to_owned());
+            return;
         }
         if outcome.acked.is_empty() && outcome.late.is_empty() {
             return;
@@ -132,7 +105,7 @@ impl Connection {
             self.sent.widen(late, self.rtt.smoothed());
         }
         self.find_lost(now, &mut outcome);
-        self.measure_train(ack.largest);
+        self.measure_trains(ack.largest);
         let highest = newest.map(|(pn, _)| pn);
         let (acked, lost) = self.settle(now, &outcome);
         let round = self.advance_round(now, highest, rtt);
@@ -143,6 +116,7 @@ impl Connection {
             in_flight: self.sent.in_flight(),
             rtt,
             smoothed_rtt: self.rtt.smoothed(),
+            rtt_variation: self.rtt.variation(),
             round,
             recent_rate: self.recent_rate(now),
             newest_sent: newest.map_or(now, |(_, sent)| sent),
@@ -150,6 +124,28 @@ impl Connection {
         self.controller.on_ack(&sample);
         let keep = (self.rtt.smoothed() * 3).max(Duration::from_millis(200));
         self.sent.forget(now, keep);
+    }
+
+    /// Takes in what the peer says that it can take and has measured, unless that can't be.
+    fn take_claims(&mut self, ack: &Ack<'_>) -> Result<(), &'static str> {
+        if ack.credit > self.stats.bytes_sent + MAX_PEER_WINDOW {
+            return Err("it takes more than there is");
+        }
+        if !self.control_out.set_credit(ack.control_credit) {
+            return Err("it takes more messages than it may");
+        }
+        if ack.pair_bytes > self.stats.bytes_sent || ack.ce > self.stats.packets_sent {
+            return Err("it measured more than was sent");
+        }
+        if ack.pair_time_us > MAX_TIME_US || ack.ack_delay_us > MAX_TIME_US {
+            return Err("it measured an impossible time");
+        }
+        self.peer_credit = self.peer_credit.max(ack.credit);
+        let pairs = Pairs { time_us: ack.pair_time_us, bytes: ack.pair_bytes };
+        if pairs.bytes >= self.pairs.bytes && pairs.time_us >= self.pairs.time_us {
+            self.pairs = pairs;
+        }
+        Ok(())
     }
 
     /// Looks for packets that are lost by now.
@@ -169,17 +165,17 @@ impl Connection {
     /// Hands on what arrived and what did not: bytes of both.
     fn settle(&mut self, now: Instant, outcome: &Outcome) -> (u64, u64) {
         let (mut acked, mut lost) = (0, 0);
-        let full = usize::from(self.mtu.current()).saturating_sub(framing::packet::UNIT_LEN);
+        let overhead = self.config.overhead;
+        let len_of = |packet: &SentPacket| packet.wire_len - overhead;
         for (_, packet) in &outcome.acked {
             acked += u64::from(packet.wire_len);
-            let is_full = usize::from(packet.wire_len) > full + usize::from(self.config.overhead);
             match &packet.content {
                 Content::Part { id, .. } => self.outgoing.acked(*id),
                 Content::Control(piece) => self.control_out.acknowledge(piece.clone()),
-                Content::Probe => self.mtu.probe_acked(packet.wire_len - self.config.overhead),
+                Content::Probe => self.mtu.probe_acked(len_of(packet)),
                 Content::Ping | Content::Untracked => {}
             }
-            if is_full { self.mtu.full_acked() } else { self.mtu.small_acked() }
+            self.mtu.came(len_of(packet), packet.time);
         }
         for packet in &outcome.late {
             match &packet.content {
@@ -188,7 +184,7 @@ impl Connection {
                     self.outgoing.acked_late(*id);
                 }
                 Content::Control(piece) => self.control_out.acknowledge(piece.clone()),
-                Content::Probe => self.mtu.probe_acked(packet.wire_len - self.config.overhead),
+                Content::Probe => self.mtu.probe_acked(len_of(packet)),
                 Content::Ping | Content::Untracked => {}
             }
         }
@@ -201,16 +197,13 @@ impl Connection {
                 }
                 Content::Control(piece) => self.control_out.lose(piece.clone()),
                 Content::Probe => {
-                    let len = packet.wire_len - self.config.overhead;
-                    self.mtu.probe_lost(now, len, loss, self.rtt.smoothed());
+                    self.mtu.probe_lost(now, len_of(packet), loss, self.rtt.smoothed());
                     continue;
                 }
                 Content::Ping | Content::Untracked => {}
             }
             lost += u64::from(packet.wire_len);
-            if usize::from(packet.wire_len) > full + usize::from(self.config.overhead) {
-                self.mtu.full_lost(now);
-            }
+            self.mtu.vanished(now, len_of(packet), packet.time, loss);
         }
         self.count(outcome);
         self.delivered += acked;
@@ -290,30 +283,5 @@ impl Connection {
     pub(super) fn is_idle_now(&mut self) {
         self.app_limited_until = self.sent.next_pn();
         self.round.app_limited = true;
-    }
-
-    /// Takes note of a packet of the train.
-    pub(super) fn train_sent(&mut self, pn: u64) {
-        if self.train.first.is_none() {
-            self.train.first = Some(pn);
-            self.train.before = Some(self.pairs);
-        }
-        self.train.last = pn;
-        self.train.left -= 1;
-    }
-
-    /// Tells the controller what the train has shown so far.
-    fn measure_train(&mut self, largest: u64) {
-        let (Some(first), Some(before)) = (self.train.first, self.train.before) else { return };
-        if largest < first + ENOUGH_TRAIN || largest > self.train.last {
-            return;
-        }
-        let pairs = self.pairs.since(before);
-        if pairs.bytes >= ENOUGH_TRAIN * TRAIN_PACKET && pairs.bytes > self.train.measured {
-            self.train.measured = pairs.bytes;
-            let len = TRAIN_PACKET as f64;
-            let factor = (len + f64::from(self.config.overhead)) / len;
-            self.controller.on_train(pairs.rate(factor), self.rtt.min());
-        }
     }
 }

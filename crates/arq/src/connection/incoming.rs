@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 
 use framing::packet::{self, Frame, MAX_CHUNK, Packet, restore_pn};
 
-use super::{Candidate, Connection, Phase, Received};
+use super::{Candidate, Connection, MAX_CHALLENGES, Phase, Received};
 use crate::parts::in_units;
 use crate::end::End;
 
-/// Packets of another address that are answered with a challenge before it is left alone.
-const MAX_CHALLENGES: u32 = 5;
 /// How far a peer may send beyond its credit by chance, before it is taken for malice.
 const CREDIT_SLACK: u64 = 1 << 20;
+
+/// A Reset may be the answer to so many packets of late, whether their fate is known or not.
+const RESET_PACKETS: u64 = 64;
 
 /// How a packet came.
 #[derive(Debug, Clone, Copy)]
@@ -65,14 +66,16 @@ impl Connection {
             }
             Packet::Reset { cid, pn, .. } => {
                 let pn = restore_pn(self.sent.next_pn().checked_sub(1), pn);
-                let is_ours = (self.sent.floor()..self.sent.next_pn()).contains(&pn);
+                // Who only acknowledges has nothing on its way, and hears of it all the same.
+                let next = self.sent.next_pn();
+                let is_ours = (self.sent.floor().min(next.saturating_sub(RESET_PACKETS))..next).contains(&pn);
                 if self.is_established() && cid == self.peer_cid && is_ours {
                     self.finish(End::Reset);
                 }
                 Received::Nothing
             }
             Packet::Connect { server_cid, client_cid, pn, frames, .. } => {
-                if server_cid == self.own_cid && client_cid == self.peer_cid {
+                if server_cid == self.own_cid && client_cid == self.peer_cid && self.is_established() {
                     self.take_numbered(came, pn, frames)
                 } else {
                     Received::Nothing
@@ -84,7 +87,7 @@ impl Connection {
                 }
                 self.take_numbered(came, pn, frames)
             }
-            Packet::Plain { cid, pn, chunk, payload, intact } if cid == self.own_cid => {
+            Packet::Plain { cid, pn, chunk, payload, intact } if cid == self.own_cid && self.is_established() => {
                 let pn = restore_pn(self.received.largest(), pn);
                 self.received.receive(arrived, pn, len);
                 self.timers.heard(now);
@@ -109,7 +112,7 @@ impl Connection {
         }
         self.timers.heard(now);
         if from != self.remote && is_newest {
-            self.notice_move(from);
+            self.notice_move(from, len);
         }
         let mut received = Received::Nothing;
         for (at, frame) in packet::frames(frames).enumerate() {
@@ -199,16 +202,18 @@ impl Connection {
 
     /// The newest packet came from another address: a NAT has forgotten the old one, or the peer has moved. Until it has
     /// proven the new one, packets go where they went before.
-    fn notice_move(&mut self, from: SocketAddr) {
+    fn notice_move(&mut self, from: SocketAddr, len: usize) {
         match &mut self.candidate {
             Some(candidate) if candidate.address == from => {
+                candidate.came += len;
                 if candidate.tries >= MAX_CHALLENGES {
-                    self.candidate = None;
+                    candidate.tries = 0;
                 }
             }
             _ => {
                 let challenge = self.next_random().to_be_bytes();
-                self.candidate = Some(Candidate { address: from, challenge, challenged: None, tries: 0 });
+                self.candidate =
+                    Some(Candidate { address: from, challenge, challenged: None, tries: 0, came: len, went: 0 });
             }
         }
     }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use framing::packet::{self, CRC_LEN, VERSION};
 
-use super::acks::TRAIN_PACKET;
-use super::{Connection, Next, PartHeader, Phase, PlainHeader, Waiting};
+use super::train::TRAIN_PACKET;
+use super::{CHALLENGE_LEN, Connection, Next, PartHeader, Phase, PlainHeader, Waiting};
 use crate::mtu::{BASE_LEN, PART_OVERHEAD};
 use crate::parts::{Claim, in_units};
 use crate::sent::{Content, NewPacket};
@@ -97,15 +97,13 @@ impl Connection {
             self.put_packet(now, out, &frames, Content::Untracked);
             return Some(to);
         }
-        let again = self.rtt.smoothed().max(Duration::from_millis(20));
         let candidate = self.candidate.as_mut()?;
-        let is_due =
-            candidate.challenged.is_none_or(|at| now.saturating_duration_since(at) >= again) && candidate.tries < 5;
-        if !is_due {
+        if candidate.due(now, self.rtt.smoothed()).is_none_or(|at| at > now) {
             return None;
         }
         candidate.challenged = Some(now);
         candidate.tries += 1;
+        candidate.went += CHALLENGE_LEN;
         packet::put_challenge(&mut frames, candidate.challenge);
         let to = candidate.address;
         self.put_packet(now, out, &frames, Content::Untracked);
@@ -117,7 +115,8 @@ impl Connection {
         let mut frames = Vec::with_capacity(BASE_LEN as usize);
         let mut content = Content::Untracked;
         let piece = self.next_control_piece(now);
-        let policy = self.is_bulk && self.timers.policy_due(now, self.rtt.smoothed()) && !self.outgoing.is_done();
+        let policy_due = self.timers.policy_due(now, self.rtt.smoothed(), self.pacing_rate());
+        let policy = self.is_bulk && policy_due && !self.outgoing.is_done();
         let ping = self.timers.take_ping(now);
         let has_more = piece.is_some() || policy || ping;
         if self.received.is_due(now) || (has_more && self.received.has_news()) {
@@ -152,8 +151,8 @@ impl Connection {
 
     /// How acknowledgements are wanted: often enough to see the queue, rarely enough to cost nothing.
     fn ack_policy(&self) -> (Duration, u64) {
-        let delay = (self.rtt.min() / 16).clamp(Duration::from_micros(100), Duration::from_millis(8));
-        (delay, (self.controller.window() / 8).max(4 * u64::from(self.mtu.current())))
+        let delay = (self.rtt.min() / 32).clamp(Duration::from_micros(100), Duration::from_millis(8));
+        (delay, (self.window() / 8).max(4 * u64::from(self.mtu.current())))
     }
 
     fn put_ack(&mut self, now: Instant, frames: &mut Vec<u8>, leave_room: bool) {
@@ -174,7 +173,7 @@ impl Connection {
         let room = if self.received.has_news() { room } else { room + ACK_ROOM / 2 };
         if self.control_out.has_pending() {
             let is_free = self.sent.in_flight_packets() < ALWAYS;
-            let fits = self.sent.in_flight() < self.controller.window();
+            let fits = self.sent.in_flight() < self.window();
             let rate = self.pacing_rate();
             match self.pacer.check(now, rate) {
                 _ if is_free => return self.control_out.next_piece(room),
@@ -209,21 +208,19 @@ impl Connection {
     }
 
     fn send_train(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<SocketAddr> {
-        if self.train.left == 0 {
-            return None;
-        }
-        if self.train.first.is_none() {
+        let is_first = self.trains.due(now)?;
+        if is_first {
             self.sent.skip_number(now);
         }
         let mut frames = Vec::with_capacity(TRAIN_PACKET as usize);
         // Every few of them ask for an acknowledgement: one alone might be lost.
-        if self.train.left % 4 == 1 {
+        if self.trains.left() % 4 == 1 {
             packet::put_ping(&mut frames);
         }
         let padding = TRAIN_PACKET as usize - self.header_len() - CRC_LEN - frames.len();
         packet::put_padding(&mut frames, padding);
         let pn = self.put_packet(now, out, &frames, Content::Ping);
-        self.train_sent(pn);
+        self.trains.packet_sent(now, pn, is_first, self.pairs, self.rtt.smoothed());
         Some(self.remote)
     }
 
@@ -272,7 +269,7 @@ impl Connection {
         if !matches!(self.phase, Phase::Open) && self.sent.in_flight_packets() > 64 {
             return Some(Next::Wait { until: None, why: Waiting::Path });
         }
-        if self.sent.in_flight() + planned >= self.controller.window() {
+        if self.sent.in_flight() + planned >= self.window() {
             return Some(Next::Wait { until: None, why: Waiting::Path });
         }
         if !self.outgoing.has_lost() && !self.outgoing.has_new() && self.outgoing.is_done() {
@@ -300,7 +297,7 @@ impl Connection {
         self.outgoing
             .claim_lost(units)
             .or_else(|| self.outgoing.claim_new(units, chunk_len))
-            .or_else(|| self.outgoing.claim_copy(now, loss, self.rtt.smoothed()))
+            .or_else(|| self.outgoing.claim_copy(now, units, loss, self.rtt.smoothed()))
     }
 
     /// A claimed part goes out now: what to put before it.

@@ -8,12 +8,16 @@ use crate::end::End;
 /// When a first packet goes again, for the first six; twice that for ten more, then six times. It is 64 bytes, and where
 /// half of all packets vanish only one in four is answered.
 const INIT_INTERVAL: Duration = Duration::from_millis(30);
-/// The longest that a first packet, or a probe, is waited with.
-const MAX_BACKOFF: Duration = HALF_SECOND;
+/// The longest time between two probes, unless the path is longer.
+const MAX_BACKOFF: Duration = Duration::from_millis(200);
+/// Probes that follow each other quickly while much is on its way: acknowledgements get lost in bursts, too.
+const QUICK_PROBES: u32 = 16;
 /// How often a small message is repeated before anything is known of its fate.
 const MAX_REPEATS: u32 = 5;
 /// The least time between two of them.
 const MIN_REPEAT: Duration = Duration::from_millis(8);
+/// Bytes that are sent between two words about how acknowledgements are wanted.
+const POLICY_BYTES: f64 = 16.0 * 1460.0;
 /// How long a connection may be silent before it says that it lives.
 const KEEPALIVE: Duration = Duration::from_secs(8);
 
@@ -107,8 +111,10 @@ impl Timers {
         self.mtu.is_none_or(|at| at <= now)
     }
 
-    pub(super) fn policy_due(&self, now: Instant, rtt: Duration) -> bool {
-        let wait = (rtt / 2).max(Duration::from_millis(2));
+    /// Whether the receiver is to be told again what is wanted of it, at this rate: not so often that it costs a lot of it.
+    pub(super) fn policy_due(&self, now: Instant, rtt: Duration, rate: f64) -> bool {
+        let packets = Duration::from_secs_f64(POLICY_BYTES / rate.max(POLICY_BYTES));
+        let wait = (rtt / 2).max(Duration::from_millis(2)).max(packets);
         self.policy.is_none_or(|at| now.saturating_duration_since(at) >= wait)
     }
 
@@ -168,10 +174,12 @@ impl Connection {
             Phase::Connecting { .. } | Phase::Open => {}
         }
         let waits_for_mtu = self.is_bulk.then_some(timers.mtu).flatten();
-        let repeats = !self.control_out.is_acknowledged() && timers.repeats < MAX_REPEATS;
+        // What waits to be sent at all goes before what is repeated.
+        let is_sent = !self.control_out.is_acknowledged() && !self.control_out.has_pending();
+        let repeats = is_sent && timers.repeats < MAX_REPEATS;
         let repeat = timers.repeat.filter(|_| repeats);
         let wait = (self.rtt.smoothed() / 8).max(MIN_REPEAT);
-        let candidate = self.candidate.as_ref().and_then(|candidate| candidate.challenged);
+        let challenge = self.candidate.as_ref().and_then(|candidate| candidate.due(timers.last_heard, self.rtt.smoothed()));
         [
             Some(idle),
             timers.loss,
@@ -180,8 +188,9 @@ impl Connection {
             repeat.map(|at| at + wait),
             timers.ping,
             self.received.deadline(timers.last_heard),
+            self.trains.deadline(),
             self.probe_deadline(),
-            candidate.map(|at| at + self.rtt.smoothed().max(Duration::from_millis(20))),
+            challenge,
         ]
         .into_iter()
         .flatten()
@@ -194,8 +203,13 @@ impl Connection {
         if self.sent.in_flight_packets() == 0 {
             return Some(timers.last_sent.max(timers.last_heard) + KEEPALIVE);
         }
-        let wait = self.rtt.probe_timeout(Duration::from_millis(10));
-        let wait = (wait * 2_u32.saturating_pow(timers.probes.min(6))).min(MAX_BACKOFF.max(self.rtt.smoothed() * 2));
+        let slow = self.rtt.probe_timeout(Duration::from_millis(10));
+        let quick = (self.rtt.smoothed() / 8).max(Duration::from_millis(5));
+        let wait = match timers.probes {
+            0 => slow,
+            1..QUICK_PROBES if self.sent.in_flight_packets() > 64 => quick,
+            probes => (slow * 2_u32.pow(probes.min(4))).min(MAX_BACKOFF.max(self.rtt.smoothed())),
+        };
         Some(timers.last_probe.unwrap_or(timers.last_sent) + wait)
     }
 

@@ -110,7 +110,14 @@ pub(super) enum Work {
 impl<T: Connect> ClientArgs<T> {
     /// Reads the arguments of this process.
     pub(super) fn read(program: Program) -> Result<Self, Exit> {
-        flags::parse(program, command::<T>(program))
+        let args: Self = flags::parse(program, command::<T>(program))?;
+        match args.transport.check() {
+            Ok(()) => Ok(args),
+            Err(text) => {
+                flags::usage(program, &text, args.voice.json);
+                Err(Exit::Usage)
+            }
+        }
     }
 
     /// The server, with its port.
@@ -121,7 +128,7 @@ impl<T: Connect> ClientArgs<T> {
     /// What to do, or what is wrong with it.
     pub(super) fn work(&mut self, program: Program) -> Result<Work, String> {
         let paths = std::mem::take(&mut self.paths);
-        let examples = flags::help(program, EXAMPLES);
+        let examples = examples::<T>(program);
         match self.command.take() {
             None if paths.is_empty() => {
                 Err(format!("nothing to do: name a file or directory to send\n\n{examples}"))
@@ -153,8 +160,12 @@ pub(super) fn is_like_command(name: &Path) -> bool {
     ["get", "put", "send", "help"].iter().any(|command| is_near(command))
 }
 
+fn examples<T: Connect>(program: Program) -> String {
+    flags::help(program, &[EXAMPLES, T::EXAMPLES].concat())
+}
+
 fn command<T: Connect>(program: Program) -> clap::Command {
-    let examples = flags::help(program, EXAMPLES);
+    let examples = examples::<T>(program);
     ClientArgs::<T>::command()
         .override_usage(flags::help(
             program,

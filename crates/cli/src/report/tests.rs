@@ -1,6 +1,8 @@
 use std::time::Duration;
 
 use framing::{Checksum, Hasher};
+use link::Limiter;
+use session::Faults;
 
 use super::*;
 
@@ -26,6 +28,7 @@ fn report(side: Side, outcome: Outcome<'_>) -> FileReport<'_> {
         held: 0,
         elapsed: Duration::from_millis(20),
         outcome,
+        faults: None,
     }
 }
 
@@ -220,4 +223,81 @@ fn kept_files_say_who_keeps_what() {
         said(server(), Side::Receiver),
         "kept  received-chamber.mp4   stays as it was, not compared (--if-exists)   from 127.0.0.1:40312"
     );
+}
+
+fn stats() -> LinkStats {
+    LinkStats {
+        packets_sent: 43_210,
+        packets_lost: 441,
+        parts_sent: 43_000,
+        parts_sent_again: 473,
+        bytes_sent: 61_000_000,
+        min_rtt: Duration::from_micros(100_100),
+        mean_rtt: Duration::from_micros(104_200),
+        smoothed_rtt: Duration::from_micros(103_000),
+        datagram_len: 1427,
+        loss: 0.0102,
+        limiter: Limiter::Link,
+    }
+}
+
+#[test]
+fn the_path_is_told_in_one_line() {
+    assert_eq!(
+        client().link(&stats(), false),
+        "udp   43210 packets   1.02 % lost   1.10 % sent again   RTT 100.1 ms min, 104.2 ms avg   1427-byte datagrams   \
+         limited by: link"
+    );
+    let line = server().link(&LinkStats { limiter: Limiter::RateLimit, ..stats() }, false);
+    assert!(line.ends_with("   limited by: rate limit   client 127.0.0.1:40312"), "{line}");
+    assert_eq!(
+        client().link(&stats(), true),
+        "udp   43210 packets   RTT 100.1 ms min, 104.2 ms avg   limited by: link"
+    );
+}
+
+#[test]
+fn what_was_not_repaired_says_where_it_is() {
+    let faults = Faults { chunks: 757, lost: [3..4, 17..20].into_iter().collect(), ..Faults::default() };
+    let (here, there) = (digest(), Hasher::digest(Checksum::Md5, b""));
+    let outcome = Outcome::Damaged { here, there, report: &faults };
+    let of = |side, moved| FileReport {
+        name: OsStr::new("received-chamber.damaged.mp4"),
+        moved,
+        ..report(side, outcome)
+    };
+    let sent = of(Side::Sender, 3_100_000);
+    assert_eq!(
+        said(&client(), &sent),
+        "sent  chamber.mp4   3.1 MB in 0.02 s   155 MB/s\n\
+         md5   9e107d9d372bb6826bd81d3542a419d6   here\n\
+         md5   d41d8cd98f00b204e9800998ecf8427e   127.0.0.1:8120 received-chamber.damaged.mp4   DIFFERS"
+    );
+    assert_eq!(
+        client().failure(&sent).unwrap(),
+        "chamber.mp4: 4 of 757 chunks were lost on the way to 127.0.0.1:8120, which keeps what came as \
+         received-chamber.damaged.mp4"
+    );
+    let got = of(Side::Receiver, 3_083_616);
+    let view = View { dir: "in".into(), ..client() };
+    assert!(
+        said(&view, &got).starts_with(
+            "got   chamber.mp4   3.1 MB of 3.1 MB in 0.02 s   154 MB/s   as in/received-chamber.damaged.mp4\n"
+        ),
+        "{}",
+        said(&view, &got)
+    );
+    assert_eq!(
+        view.failure(&got).unwrap(),
+        "chamber.mp4: 4 of 757 chunks were lost on the way from 127.0.0.1:8120; what came is kept as \
+         in/received-chamber.damaged.mp4"
+    );
+    assert_eq!(
+        server().failure(&got).unwrap(),
+        "chamber.mp4: 4 of 757 chunks were lost on the way from 127.0.0.1:40312; what came is kept as \
+         received-chamber.damaged.mp4"
+    );
+    let summary = Summary { verified: 1, damaged: 1, differs: 1, ..Summary::default() };
+    let line = client().summary(&summary, Side::Sender, None, OsStr::new(""), 0);
+    assert!(line.starts_with("sent  1 file, 1 damaged, 1 failed   "), "{line}");
 }

@@ -14,7 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   SERVER                                  serve this directory to this machine
   SERVER --dir in --once                  take one transfer into in, then end
-  SERVER --listen 0.0.0.0:8120 --insecure serve everyone who can reach it
+  SERVER --listen 0.0.0.0:PORT --insecure serve everyone who can reach it
   SERVER --read-only --dir /srv/media     give files and take none";
 
 const LONG_AFTER: &str = "\
@@ -69,7 +69,14 @@ pub(super) struct ServerArgs<T: Args> {
 impl<T: Bind> ServerArgs<T> {
     /// Reads the arguments of this process.
     pub(super) fn read(program: Program) -> Result<Self, Exit> {
-        flags::parse(program, command::<T>(program))
+        let args: Self = flags::parse(program, command::<T>(program))?;
+        match args.transport.check() {
+            Ok(()) => Ok(args),
+            Err(text) => {
+                flags::usage(program, &text, args.voice.json);
+                Err(Exit::Usage)
+            }
+        }
     }
 }
 
@@ -78,7 +85,8 @@ fn parse_clients(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 fn command<T: Bind>(program: Program) -> clap::Command {
-    let examples = flags::help(program, EXAMPLES);
+    let port = T::LISTEN.rsplit(':').next().unwrap_or_default();
+    let examples = flags::help(program, EXAMPLES).replace("PORT", port);
     ServerArgs::<T>::command()
         .mut_arg("listen", |listen| listen.default_value(T::LISTEN))
         .after_help(format!("{examples}\n\n--help says more."))

@@ -5,15 +5,22 @@ use std::collections::BTreeSet;
 use crate::rogue::Rogue;
 use crate::scene::{Scene, noise};
 use framing::{Checksum, Decision, DecisionRun, Get, Message, Name, PageBuilder, Part, chunks_in};
-use lab::process::{LIMIT, Process, Server, start_client};
+use lab::Transport;
+use lab::process::{LIMIT, Process, Server};
+
+over_each_transport!(
+    twenty_files_of_the_same_name_are_all_kept_and_none_is_mixed,
+    eight_clients_that_send_the_very_same_file_are_all_served,
+    one_client_too_many_is_told_so_and_may_come_again,
+    a_client_that_does_not_read_holds_up_nobody_else,
+);
 
 fn start(scene: &Scene, server: &Server, args: &[&str]) -> Process {
-    start_client("tcp-client", server.address(), args, &scene.from("")).unwrap()
+    scene.start(server.address(), args)
 }
 
-#[test]
-fn twenty_files_of_the_same_name_are_all_kept_and_none_is_mixed() {
-    let scene = Scene::new();
+fn twenty_files_of_the_same_name_are_all_kept_and_none_is_mixed(transport: Transport) {
+    let scene = Scene::new(transport);
     let server = scene.serve(&[]);
     let takes: Vec<Vec<u8>> = (0..20).map(|take| noise(take, 300_000 + take as usize * 70_001)).collect();
     let names: Vec<String> = (0..20).map(|take| format!("{take}/take.wav")).collect();
@@ -22,7 +29,7 @@ fn twenty_files_of_the_same_name_are_all_kept_and_none_is_mixed() {
     for client in clients {
         let output = client.wait(LIMIT).unwrap();
         assert_eq!(output.code(), Some(0), "{}", output.stderr);
-        assert!(output.stdout.ends_with("   same\n"), "{}", output.stdout);
+        assert!(output.stdout.contains("   same\n"), "{}", output.stdout);
     }
     let received = scene.received();
     assert_eq!(received.len(), takes.len(), "{:?}", received.keys());
@@ -32,9 +39,8 @@ fn twenty_files_of_the_same_name_are_all_kept_and_none_is_mixed() {
     assert!(scene.parts().is_empty(), "{:?}", scene.parts());
 }
 
-#[test]
-fn eight_clients_that_send_the_very_same_file_are_all_served() {
-    let scene = Scene::new();
+fn eight_clients_that_send_the_very_same_file_are_all_served(transport: Transport) {
+    let scene = Scene::new(transport);
     let server = scene.serve(&[]);
     let film = noise(5, 5_000_001);
     scene.write("film.mp4", &film);
@@ -42,7 +48,7 @@ fn eight_clients_that_send_the_very_same_file_are_all_served() {
     for client in clients {
         let output = client.wait(LIMIT).unwrap();
         assert_eq!(output.code(), Some(0), "{}", output.stderr);
-        assert!(output.stdout.ends_with("   same\n"), "{}", output.stdout);
+        assert!(output.stdout.contains("   same\n"), "{}", output.stdout);
     }
     let received = scene.received();
     assert!(received.contains_key("received-film.mp4"), "{:?}", received.keys());
@@ -54,12 +60,11 @@ fn eight_clients_that_send_the_very_same_file_are_all_served() {
     assert_eq!(scene.received().len(), received.len());
 }
 
-#[test]
-fn one_client_too_many_is_told_so_and_may_come_again() {
-    let scene = Scene::new();
+fn one_client_too_many_is_told_so_and_may_come_again(transport: Transport) {
+    let scene = Scene::new(transport);
     scene.write("song.mp3", &noise(6, 100_000));
     let server = scene.serve(&["--max-clients", "1"]);
-    let mut first = Rogue::connect(server.address());
+    let mut first = Rogue::connect(transport, server.address());
     // It has its seat when it is greeted.
     first.hear(|message| matches!(message, Message::Hello(_)).then_some(()));
 
@@ -68,7 +73,8 @@ fn one_client_too_many_is_told_so_and_may_come_again() {
     assert_eq!(
         output.stderr,
         format!(
-            "tcp-client: cannot send song.mp3 to {}: the server serves 1 client already; try again later\n",
+            "{}: cannot send song.mp3 to {}: the server serves 1 client already; try again later\n",
+            transport.client(),
             server.address()
         )
     );
@@ -81,19 +87,23 @@ fn one_client_too_many_is_told_so_and_may_come_again() {
     assert_eq!(scene.received().len(), 1);
 }
 
-#[test]
-fn a_client_that_does_not_read_holds_up_nobody_else() {
-    let scene = Scene::new();
+fn a_client_that_does_not_read_holds_up_nobody_else(transport: Transport) {
+    let scene = Scene::new(transport);
     let film = noise(7, 64_000_000);
     std::fs::write(scene.to("film.mp4"), &film).unwrap();
     scene.write("song.mp3", &noise(8, 3_000_000));
     let server = scene.serve(&[]);
     let lazy: Vec<Rogue> = (0..4)
         .map(|_| {
-            let mut lazy = Rogue::connect(server.address());
+            let mut lazy = Rogue::connect(transport, server.address());
             let mut names = PageBuilder::default();
             names.push(&Name(b"film.mp4"));
-            lazy.say(&Message::Get(Get { checksum: Checksum::Md5, follow: false, names: names.page() }));
+            lazy.say(&Message::Get(Get {
+                checksum: Checksum::Md5,
+                follow: false,
+                plain: false,
+                names: names.page(),
+            }));
             // The server is about to send, and this is the last that is read of it.
             lazy.hear(|message| matches!(message, Message::Offer(_)).then_some(()));
             let mut decisions = PageBuilder::default();

@@ -6,66 +6,50 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lab::process::{LIMIT, Output, Process, Server, program, start_client};
+use lab::Transport;
+use lab::process::{LIMIT, Output, Process, Server, program};
 
-use crate::extent::{until, written};
-use crate::scene::{Scene, moved, noise};
+use crate::extent::{halfway, held, held_of, until, written};
+use crate::scene::{Scene, moved, noise, stranger};
 use crate::valve::Valve;
 
-/// The user that owns nothing.
-const NOBODY: u32 = 65534;
 const MB: usize = 1_000_000;
+
+over_each_transport!(
+    a_file_that_may_not_be_read_ends_with_6,
+    a_directory_that_the_server_may_not_write_to_is_its_refusal,
+    what_the_server_does_not_allow_ends_with_5,
+    a_server_that_goes_for_good_ends_with_3_and_a_new_one_goes_on,
+    a_client_that_died_silently_goes_on_the_next_time,
+    an_interrupted_client_ends_with_130_and_goes_on_the_next_time,
+    a_server_that_is_told_to_end_keeps_what_arrived_and_a_new_one_goes_on,
+    a_source_that_changes_while_it_is_sent_is_not_stored,
+    two_files_of_the_same_name_are_an_error_before_anything_is_sent,
+    names_that_would_steer_a_terminal_are_printed_escaped,
+    a_file_that_does_not_fit_on_the_disk_is_refused_before_it_is_sent,
+    a_disk_that_fills_up_meanwhile_ends_with_5_and_with_room_again_it_goes_on,
+    two_files_that_only_fit_one_at_a_time_do_not_spoil_each_other,
+    a_full_disk_on_the_client_ends_with_6,
+);
 
 /// The one line that a client says when it fails.
 fn complaint(output: &Output, code: i32) -> &str {
     assert_eq!(output.code(), Some(code), "{} {}", output.stdout, output.stderr);
     assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
-    output.stderr.strip_prefix("tcp-client: ").and_then(|line| line.strip_suffix('\n')).unwrap()
-}
-
-/// A command for somebody who may not do everything; `None`, and said so, when that can't be arranged.
-fn stranger(name: &str) -> Option<Command> {
-    let command = || {
-        let mut command = Command::new(program(name).unwrap());
-        if rustix::process::geteuid().is_root() {
-            command.uid(NOBODY).gid(NOBODY);
-        }
-        command
-    };
-    let works = command().arg("--version").output().is_ok_and(|output| output.status.success());
-    if !works {
-        eprintln!("SKIPPED: root is above all permissions, and {name} cannot be run as somebody else");
-    }
-    works.then(command)
+    let line = Transport::ALL.iter().find_map(|over| output.stderr.strip_prefix(over.client()));
+    line.and_then(|line| line.strip_prefix(": ")?.strip_suffix('\n')).unwrap()
 }
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Starts to send a file, and stops where so many bytes have gone to the server and most of them to its disk.
-fn halfway(scene: &Scene, server: &Server, bytes: usize, args: &[&str]) -> (Process, Valve) {
-    let valve = Valve::new(server.address(), bytes as u64);
-    let client = start_client("tcp-client", valve.address(), args, &scene.from("")).unwrap();
-    valve.wait_until_shut();
-    // Frames have headers, and the last one may be cut off.
-    let enough = (bytes - bytes / 10) as u64;
-    until("the server has written it", || (held(scene)? >= enough).then_some(()));
-    (client, valve)
-}
-
-/// Bytes in the partial file.
-fn held(scene: &Scene) -> Option<u64> {
-    written(scene.parts().first()?)
-}
-
 /// Sends a file that was interrupted, and expects that only the rest of it is sent.
 fn assert_goes_on(scene: &Scene, server: &Server, name: &str) {
-    let held = held(scene).unwrap();
+    let held = held(scene, name).unwrap();
     assert!(held > 0);
     let output = scene.run(server, &["--json", name]);
     assert_eq!(output.code(), Some(0), "{}", output.stderr);
@@ -75,14 +59,13 @@ fn assert_goes_on(scene: &Scene, server: &Server, name: &str) {
     assert!(scene.parts().is_empty());
 }
 
-#[test]
-fn a_file_that_may_not_be_read_ends_with_6() {
-    let scene = Scene::new();
+fn a_file_that_may_not_be_read_ends_with_6(transport: Transport) {
+    let scene = Scene::new(transport);
     scene.write("secret.mp3", b"secret");
     set_mode(&scene.from("secret.mp3"), 0);
     set_mode(scene.root(), 0o755);
     let server = scene.serve(&[]);
-    let Some(mut client) = stranger("tcp-client") else { return };
+    let Some(mut client) = stranger(transport.client()) else { return };
     client.args(["--server", &server.address().to_string(), "secret.mp3"]).current_dir(scene.from(""));
     let output = Process::spawn(&mut client).unwrap().wait(LIMIT).unwrap();
     let line = complaint(&output, 6);
@@ -90,19 +73,16 @@ fn a_file_that_may_not_be_read_ends_with_6() {
     assert!(scene.received().is_empty() && scene.parts().is_empty());
 }
 
-#[test]
-fn a_directory_that_the_server_may_not_write_to_is_its_refusal() {
-    let scene = Scene::new();
+fn a_directory_that_the_server_may_not_write_to_is_its_refusal(transport: Transport) {
+    let scene = Scene::new(transport);
     scene.write("song.mp3", b"song");
     fs::write(scene.to("there.mp3"), b"there").unwrap();
     set_mode(&scene.to(""), 0o555);
     set_mode(scene.root(), 0o755);
-    let Some(mut server) = stranger("tcp-server") else { return };
+    let Some(mut server) = stranger(transport.server()) else { return };
     server.args(["--listen", "127.0.0.1:0", "--dir", "to"]).current_dir(scene.root());
     let (server, address) = ready(Process::spawn(&mut server).unwrap());
-    let client = |args: &[&str]| {
-        start_client("tcp-client", address, args, &scene.from("")).unwrap().wait(LIMIT).unwrap()
-    };
+    let client = |args: &[&str]| scene.start(address, args).wait(LIMIT).unwrap();
     let output = client(&["song.mp3"]);
     let line = complaint(&output, 5);
     assert!(line.contains("song.mp3") && line.contains("permission denied"), "{line}");
@@ -113,8 +93,7 @@ fn a_directory_that_the_server_may_not_write_to_is_its_refusal() {
     set_mode(&scene.to(""), 0o755);
 }
 
-#[test]
-fn what_the_server_does_not_allow_ends_with_5() {
+fn what_the_server_does_not_allow_ends_with_5(transport: Transport) {
     let cases: [(&[&str], &[&str], &str); 6] = [
         (&["--read-only"], &["song.mp3"], "does not allow taking files"),
         (&["--write-only"], &["get", "there.mp3"], "does not allow giving files"),
@@ -128,7 +107,7 @@ fn what_the_server_does_not_allow_ends_with_5() {
         ),
     ];
     for (allowed, wanted, why) in cases {
-        let scene = Scene::new();
+        let scene = Scene::new(transport);
         scene.write("song.mp3", &noise(1, 100_000));
         scene.write("ere.mp3", b"not the same");
         fs::write(scene.to("there.mp3"), b"there").unwrap();
@@ -147,13 +126,14 @@ fn what_the_server_does_not_allow_ends_with_5() {
     }
 }
 
-#[test]
-fn a_server_that_goes_for_good_ends_with_3_and_a_new_one_goes_on() {
-    let scene = Scene::new();
+fn a_server_that_goes_for_good_ends_with_3_and_a_new_one_goes_on(transport: Transport) {
+    let scene = Scene::new(transport);
     scene.write("film.mp4", &noise(2, 16 * MB));
     let server = scene.serve(&[]);
-    let (client, _valve) = halfway(&scene, &server, 4 * MB, &["-q", "--retry", "1s", "film.mp4"]);
+    let (client, valve) = halfway(&scene, &server, 4 * MB, &["-q", "--retry", "1s", "film.mp4"]);
     server.kill().unwrap();
+    // What is sent now meets a closed port.
+    valve.open(u64::MAX);
     let output = client.wait(LIMIT).unwrap();
     let line = complaint(&output, 3);
     assert!(line.ends_with("; run the same command again to go on where it stopped"), "{line}");
@@ -162,9 +142,8 @@ fn a_server_that_goes_for_good_ends_with_3_and_a_new_one_goes_on() {
 }
 
 /// Its power failed, or its cable: the server hears nothing of its end, and another run must not wait for that.
-#[test]
-fn a_client_that_died_silently_goes_on_the_next_time() {
-    let scene = Scene::new();
+fn a_client_that_died_silently_goes_on_the_next_time(transport: Transport) {
+    let scene = Scene::new(transport);
     scene.write("film.mp4", &noise(4, 16 * MB));
     let server = scene.serve(&[]);
     let (client, valve) = halfway(&scene, &server, 8 * MB, &["film.mp4"]);
@@ -173,26 +152,28 @@ fn a_client_that_died_silently_goes_on_the_next_time() {
     drop(valve);
 }
 
-#[test]
-fn an_interrupted_client_ends_with_130_and_goes_on_the_next_time() {
-    let scene = Scene::new();
+fn an_interrupted_client_ends_with_130_and_goes_on_the_next_time(transport: Transport) {
+    let scene = Scene::new(transport);
     scene.write("film.mp4", &noise(3, 16 * MB));
     let server = scene.serve(&[]);
     let (client, valve) = halfway(&scene, &server, 4 * MB, &["film.mp4"]);
     client.interrupt().unwrap();
     let output = client.wait(LIMIT).unwrap();
-    // What was under way arrives, and that the client is gone.
-    valve.open(u64::MAX);
     assert_eq!(complaint(&output, 130), "interrupted; run the same command again to go on");
+    match transport {
+        // What was under way arrives, and that the client is gone.
+        Transport::Tcp => valve.open(u64::MAX),
+        // Its port is closed, as that of a client on the way there is.
+        Transport::Udp => drop(valve),
+    }
     let broke_off = |line: &str| line.contains("receiving film.mp4 broke off").then_some(());
     server.process().wait_for_error_line(LIMIT, broke_off).unwrap();
     assert!(scene.received().is_empty());
     assert_goes_on(&scene, &server, "film.mp4");
 }
 
-#[test]
-fn a_server_that_is_told_to_end_keeps_what_arrived_and_a_new_one_goes_on() {
-    let scene = Scene::new();
+fn a_server_that_is_told_to_end_keeps_what_arrived_and_a_new_one_goes_on(transport: Transport) {
+    let scene = Scene::new(transport);
     scene.write("film.mp4", &noise(4, 16 * MB));
     let server = scene.serve(&[]);
     let (client, _valve) = halfway(&scene, &server, 4 * MB, &["--retry", "0", "film.mp4"]);
@@ -213,15 +194,14 @@ fn opened(path: &Path) -> fs::File {
     fs::File::options().write(true).open(path).unwrap()
 }
 
-#[test]
-fn a_source_that_changes_while_it_is_sent_is_not_stored() {
+fn a_source_that_changes_while_it_is_sent_is_not_stored(transport: Transport) {
     let changes: [(&str, Change); 3] = [
         ("grows", |path| opened(path).write_all_at(b"more", 16 * MB as u64).unwrap()),
         ("shrinks", |path| opened(path).set_len(5 * MB as u64).unwrap()),
         ("is written to", |path| opened(path).write_all_at(b"new", 10).unwrap()),
     ];
     for (what, change) in changes {
-        let scene = Scene::new();
+        let scene = Scene::new(transport);
         scene.write("take.wav", &noise(5, 16 * MB));
         let server = scene.serve(&[]);
         let (client, valve) = halfway(&scene, &server, MB, &["take.wav"]);
@@ -238,9 +218,8 @@ fn a_source_that_changes_while_it_is_sent_is_not_stored() {
     }
 }
 
-#[test]
-fn two_files_of_the_same_name_are_an_error_before_anything_is_sent() {
-    let scene = Scene::new();
+fn two_files_of_the_same_name_are_an_error_before_anything_is_sent(transport: Transport) {
+    let scene = Scene::new(transport);
     scene.write("one/song.mp3", b"one");
     scene.write("two/song.mp3", b"two");
     let server = scene.serve(&[]);
@@ -252,10 +231,9 @@ fn two_files_of_the_same_name_are_an_error_before_anything_is_sent() {
     assert!(scene.received().is_empty());
 }
 
-#[test]
-fn names_that_would_steer_a_terminal_are_printed_escaped() {
+fn names_that_would_steer_a_terminal_are_printed_escaped(transport: Transport) {
     const NAME: &str = "evil\u{1b}[2J\n\u{9b}31m.mp3";
-    let scene = Scene::new();
+    let scene = Scene::new(transport);
     let server = scene.serve(&["-v"]);
     let harmless = |text: &str| assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
     for (args, code) in [(&[NAME][..], 6), (&["get", NAME], 5), (&["-v", "get", NAME], 5)] {
@@ -312,16 +290,16 @@ struct Tight {
 }
 
 impl Tight {
-    fn new() -> Option<Self> {
-        let scene = Scene::new();
-        let mut server = on_small_disk(&scene, "tcp-server")?;
+    fn new(transport: Transport) -> Option<Self> {
+        let scene = Scene::new(transport);
+        let mut server = on_small_disk(&scene, transport.server())?;
         server.args(["--listen", "127.0.0.1:0", "--dir", "to"]);
         let (server, address) = ready(Process::spawn(&mut server).unwrap());
         Some(Self { scene, server, address })
     }
 
     fn start(&self, server: SocketAddr, args: &[&str]) -> Process {
-        start_client("tcp-client", server, args, &self.scene.from("")).unwrap()
+        self.scene.start(server, args)
     }
 
     fn send(&self, name: &str) -> Output {
@@ -348,9 +326,8 @@ impl Tight {
     }
 }
 
-#[test]
-fn a_file_that_does_not_fit_on_the_disk_is_refused_before_it_is_sent() {
-    let Some(tight) = Tight::new() else { return };
+fn a_file_that_does_not_fit_on_the_disk_is_refused_before_it_is_sent(transport: Transport) {
+    let Some(tight) = Tight::new(transport) else { return };
     tight.scene.write("film.mp4", &noise(6, 9 * MB));
     tight.scene.write("song.mp3", &noise(7, MB));
     let output = tight.send("film.mp4");
@@ -361,11 +338,10 @@ fn a_file_that_does_not_fit_on_the_disk_is_refused_before_it_is_sent() {
     tight.assert_nothing_wrong();
 }
 
-#[test]
-fn a_disk_that_fills_up_meanwhile_ends_with_5_and_with_room_again_it_goes_on() {
-    let Some(tight) = Tight::new() else { return };
+fn a_disk_that_fills_up_meanwhile_ends_with_5_and_with_room_again_it_goes_on(transport: Transport) {
+    let Some(tight) = Tight::new(transport) else { return };
     tight.scene.write("film.mp4", &noise(8, 6 * MB));
-    let valve = Valve::new(tight.address, MB as u64);
+    let valve = Valve::new(transport, tight.address, MB as u64);
     let client = tight.start(valve.address(), &["film.mp4"]);
     valve.wait_until_shut();
     let part = until("there is a partial file", || {
@@ -378,7 +354,7 @@ fn a_disk_that_fills_up_meanwhile_ends_with_5_and_with_room_again_it_goes_on() {
     let line = complaint(&output, 5);
     assert!(line.contains("film.mp4: cannot be written: no space left on device"), "{line}");
     assert!(!tight.to("received-film.mp4").exists());
-    let held = written(&part).unwrap();
+    let held = held_of(&part, &fs::read(tight.scene.from("film.mp4")).unwrap()).unwrap();
     fs::remove_file(tight.to("other")).unwrap();
     let output = tight.start(tight.address, &["--json", "film.mp4"]).wait(LIMIT).unwrap();
     assert_eq!(output.code(), Some(0), "the server lives: {}", output.stderr);
@@ -387,15 +363,14 @@ fn a_disk_that_fills_up_meanwhile_ends_with_5_and_with_room_again_it_goes_on() {
     tight.assert_nothing_wrong();
 }
 
-#[test]
-fn two_files_that_only_fit_one_at_a_time_do_not_spoil_each_other() {
-    let Some(tight) = Tight::new() else { return };
+fn two_files_that_only_fit_one_at_a_time_do_not_spoil_each_other(transport: Transport) {
+    let Some(tight) = Tight::new(transport) else { return };
     let names = ["left.wav", "right.wav"];
     let both = [10, 11].map(|seed| noise(seed, 5 * MB));
     names.iter().zip(&both).for_each(|(name, bytes)| tight.scene.write(name, bytes));
     // Each is begun while there is room for it.
     let started = names.map(|name| {
-        let valve = Valve::new(tight.address, MB as u64);
+        let valve = Valve::new(transport, tight.address, MB as u64);
         let client = tight.start(valve.address(), &[name]);
         valve.wait_until_shut();
         (client, valve)
@@ -419,10 +394,9 @@ fn two_files_that_only_fit_one_at_a_time_do_not_spoil_each_other() {
     assert_eq!(tight.send("song.mp3").code(), Some(0), "the server lives");
 }
 
-#[test]
-fn a_full_disk_on_the_client_ends_with_6() {
-    let scene = Scene::new();
-    let Some(mut client) = on_small_disk(&scene, "tcp-client") else { return };
+fn a_full_disk_on_the_client_ends_with_6(transport: Transport) {
+    let scene = Scene::new(transport);
+    let Some(mut client) = on_small_disk(&scene, transport.client()) else { return };
     fs::write(scene.to("film.mp4"), noise(12, 9 * MB)).unwrap();
     let server = scene.serve(&[]);
     client.args(["--server", &server.address().to_string(), "get", "film.mp4", "--to", "to"]);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use lab::process::{LIMIT, Output, Process, Server, start_client};
+use lab::Transport;
+use lab::process::{LIMIT, Output, Process, Server};
 use serde_json::Value;
 
 use crate::rogue::Rogue;
@@ -14,17 +15,22 @@ use crate::valve::Valve;
 const FIELDS: [(&str, &str); 9] = [
     ("ready", "program:t version:t address:t dir:t"),
     ("start", "program:t version:t side:t peer:t software:t name:t files:n directories:n bytes:n"),
-    ("progress", "peer:t bytes:n wanted:n held:n compared:n path:t seconds:n bytes_per_second:n"),
+    (
+        "progress",
+        "peer:t bytes:n wanted:n held:n compared:n path:t seconds:n bytes_per_second:n loss:n? rtt_ms:n?",
+    ),
     (
         "file",
-        "peer:t side:t path:t name:t bytes:n moved:n held:n seconds:n outcome:t reason:t? checksum:t? here:t? there:t? same:f?",
+        "peer:t side:t path:t name:t bytes:n moved:n held:n seconds:n outcome:t reason:t? checksum:t? here:t? there:t? same:f? \
+         chunks:n? lost:t? damaged:t? duplicated:t? reordered:t?",
     ),
     ("retry", "peer:t reason:t wait_seconds:n"),
     ("note", "text:t path:t?"),
     (
         "done",
-        "peer:t side:t name:t complete:f verified:n already_there:n directories:n kept:n differs:n changed:n unreadable:n \
-         refused:n skipped:n bytes:n moved:n seconds:n bytes_per_second:n exit_code:n",
+        "peer:t side:t name:t complete:f verified:n already_there:n directories:n kept:n differs:n damaged:n changed:n \
+         unreadable:n refused:n skipped:n bytes:n moved:n seconds:n bytes_per_second:n exit_code:n packets:n? lost:n? \
+         parts:n? sent_again:n? wire_bytes:n? rtt_min_ms:n? rtt_avg_ms:n? datagram:n? limiter:t?",
     ),
     ("error", "message:t exit_code:n peer:t?"),
     ("stopped", ""),
@@ -70,18 +76,27 @@ fn ended(output: &Output, code: i32) -> Vec<Value> {
     objects
 }
 
+over_each_transport!(
+    a_transfer_is_told_from_start_to_done_on_both_sides,
+    every_way_to_fail_is_an_error_with_the_exit_code_of_the_program,
+    retries_and_interrupts_are_told_too,
+    an_end_with_once_has_the_exit_code_of_its_transfer,
+);
+
 fn start(scene: &Scene, server: &Server, args: &[&str]) -> Process {
-    start_client("tcp-client", server.address(), args, &scene.from("")).unwrap()
+    scene.start(server.address(), args)
 }
 
-#[test]
-fn a_transfer_is_told_from_start_to_done_on_both_sides() {
-    let scene = Scene::new();
+fn a_transfer_is_told_from_start_to_done_on_both_sides(transport: Transport) {
+    let scene = Scene::new(transport);
     scene.write("film.mp4", &noise(1, 32_000_000));
     let server = scene.serve(&["--json"]);
-    let valve = Valve::new(server.address(), 1_000_000);
-    let client =
-        start_client("tcp-client", valve.address(), ["--json", "film.mp4"], &scene.from("")).unwrap();
+    let valve = Valve::new(transport, server.address(), 1_000_000);
+    let client = match transport {
+        Transport::Tcp => scene.start(valve.address(), &["--json", "film.mp4"]),
+        // What the valve holds up would be lost, and take its time.
+        Transport::Udp => scene.start(server.address(), &["--json", "--rate", "100mbit", "film.mp4"]),
+    };
     let progress = |line: &str| line.contains(r#""event":"progress""#).then_some(());
     // Slowly, until there is some progress to tell of.
     let pace = Duration::from_millis(20);
@@ -101,7 +116,9 @@ fn a_transfer_is_told_from_start_to_done_on_both_sides() {
     assert_eq!(events(&without_progress(&client)), ["start", "file", "done"]);
     assert_eq!(events(&without_progress(&server)), ["ready", "start", "file", "done", "stopped"]);
 
-    for (objects, side, other) in [(&client, "sender", "tcp-server"), (&server, "receiver", "tcp-client")] {
+    for (objects, side, other) in
+        [(&client, "sender", transport.server()), (&server, "receiver", transport.client())]
+    {
         let of = |event: &str| objects.iter().find(|object| object["event"] == event).unwrap();
         let start = of("start");
         assert_eq!((&start["side"], &start["files"]), (&side.into(), &1.into()));
@@ -110,12 +127,28 @@ fn a_transfer_is_told_from_start_to_done_on_both_sides() {
         assert_eq!((&progress["wanted"], &progress["held"]), (&32_000_000.into(), &0.into()), "{progress}");
         assert!((1..=32_000_000).contains(&progress["bytes"].as_u64().unwrap()), "{progress}");
         assert_eq!(progress["path"], "film.mp4");
+        let is_udp = transport == Transport::Udp;
+        assert_eq!((progress.get("loss").is_some(), progress.get("rtt_ms").is_some()), (is_udp, is_udp));
         let file = of("file");
         assert_eq!((&file["outcome"], &file["same"]), (&"verified".into(), &true.into()));
         assert_eq!((&file["path"], &file["name"]), (&"film.mp4".into(), &"received-film.mp4".into()));
         assert_eq!((&file["bytes"], &file["moved"]), (&32_000_000.into(), &32_000_000.into()));
         let done = of("done");
         assert_eq!((&done["verified"], &done["complete"]), (&1.into(), &true.into()));
+        let of_path = [
+            "packets",
+            "lost",
+            "parts",
+            "sent_again",
+            "wire_bytes",
+            "rtt_min_ms",
+            "rtt_avg_ms",
+            "datagram",
+            "limiter",
+        ];
+        for field in of_path {
+            assert_eq!(done.get(field).is_some(), is_udp, "{field} in {done}");
+        }
     }
     let digest = |objects: &[Value], key: &str| {
         objects.iter().find(|object| object["event"] == "file").unwrap()[key].as_str().unwrap().to_owned()
@@ -124,9 +157,8 @@ fn a_transfer_is_told_from_start_to_done_on_both_sides() {
     assert_eq!(digest(&client, "there"), digest(&client, "here"));
 }
 
-#[test]
-fn every_way_to_fail_is_an_error_with_the_exit_code_of_the_program() {
-    let scene = Scene::new();
+fn every_way_to_fail_is_an_error_with_the_exit_code_of_the_program(transport: Transport) {
+    let scene = Scene::new(transport);
     scene.write("song.mp3", &noise(2, 100_000));
     let server = scene.serve(&["--json", "--max-file-size", "1k"]);
     for (args, code) in [
@@ -140,7 +172,15 @@ fn every_way_to_fail_is_an_error_with_the_exit_code_of_the_program() {
         let objects = ended(&output, code);
         let error = objects.iter().find(|object| object["event"] == "error").unwrap();
         assert_eq!(error["exit_code"], code);
-        let line = output.stderr.strip_prefix("tcp-client: ").unwrap().lines().next().unwrap();
+        let line = output
+            .stderr
+            .strip_prefix(transport.client())
+            .unwrap()
+            .strip_prefix(": ")
+            .unwrap()
+            .lines()
+            .next()
+            .unwrap();
         assert_eq!(error["message"], line, "{args:?}");
     }
     let output = start(&scene, &server, &["--json", "song.mp3"]).wait(LIMIT).unwrap();
@@ -158,14 +198,13 @@ fn every_way_to_fail_is_an_error_with_the_exit_code_of_the_program() {
     assert!(errors.iter().all(|error| error["peer"].is_string()));
 }
 
-#[test]
-fn retries_and_interrupts_are_told_too() {
-    let scene = Scene::new();
+fn retries_and_interrupts_are_told_too(transport: Transport) {
+    let scene = Scene::new(transport);
     scene.write("song.mp3", &noise(3, 100_000));
     scene.write("album/song.mp3", b"song");
     std::os::unix::fs::symlink("song.mp3", scene.from("album/link")).unwrap();
     let server = scene.serve(&["--json", "--max-clients", "1"]);
-    let mut first = Rogue::connect(server.address());
+    let mut first = Rogue::connect(transport, server.address());
     first.hear(|message| matches!(message, framing::Message::Hello(_)).then_some(()));
     let client = start(&scene, &server, &["--json", "album"]);
     client.wait_for_line(LIMIT, |line| line.contains(r#""event":"retry""#).then_some(())).unwrap();
@@ -177,9 +216,8 @@ fn retries_and_interrupts_are_told_too() {
     assert_eq!(note["path"], "album/link");
 }
 
-#[test]
-fn an_end_with_once_has_the_exit_code_of_its_transfer() {
-    let scene = Scene::new();
+fn an_end_with_once_has_the_exit_code_of_its_transfer(transport: Transport) {
+    let scene = Scene::new(transport);
     scene.write("song.mp3", &noise(4, 100_000));
     for (args, code) in [(&["--json", "--once"][..], 0), (&["--json", "--once", "--max-file-size", "1k"], 5)]
     {

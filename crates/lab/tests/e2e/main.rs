@@ -1,7 +1,28 @@
 //! The real programs from end to end, one topic a module.
+//!
+//! Most tests are run over each transport; see [`over_each_transport`].
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+/// Makes a test for each transport of functions that take one.
+macro_rules! over_each_transport {
+    ($($name:ident),+ $(,)?) => {
+        mod tcp {
+            $(#[test]
+            fn $name() {
+                super::$name(lab::Transport::Tcp);
+            })+
+        }
+        mod udp {
+            $(#[test]
+            fn $name() {
+                super::$name(lab::Transport::Udp);
+            })+
+        }
+    };
+}
+
 mod extent;
+mod relay;
 mod rogue;
 mod scene;
 mod valve;
@@ -11,3 +32,6 @@ mod errors;
 mod json;
 mod kill;
 mod outside;
+mod plain;
+mod transfer;
+mod weather;

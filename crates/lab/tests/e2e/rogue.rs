@@ -1,53 +1,89 @@
-//! A client that speaks the protocol by hand, and does what no client should.
+//! A client that holds the conversation by hand, and says what no client should.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::io::IoSliceMut;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
 
-use framing::frame::{self, Frame, HEADER_LEN, Kind};
-use framing::{Hello, Message};
+use framing::{ChunkSet, Hello, Message};
+use lab::Transport;
+use lab::process::LIMIT;
+use link::{ChunkRun, ChunkSource, Filled, Link, LinkError, Talk, TcpLink, TcpOptions, UdpLink, UdpOptions};
 
 pub(crate) struct Rogue {
-    stream: TcpStream,
-    heard: Vec<u8>,
+    link: Box<dyn Link>,
 }
 
 impl Rogue {
     /// Connects and greets.
-    pub(crate) fn connect(server: SocketAddr) -> Self {
-        let mut rogue = Self { stream: TcpStream::connect(server).unwrap(), heard: Vec::new() };
+    pub(crate) fn connect(transport: Transport, server: SocketAddr) -> Self {
+        let server = server.to_string();
+        let link: Box<dyn Link> = match transport {
+            Transport::Tcp => Box::new(TcpLink::connect(&server, &TcpOptions::default()).unwrap()),
+            Transport::Udp => Box::new(UdpLink::connect(&server, &UdpOptions::default()).unwrap()),
+        };
+        let mut rogue = Self { link };
         rogue.say(&Message::Hello(Hello { features: 0, software: "rogue 1" }));
         rogue
     }
 
+    /// Says something; when nobody listens any more, that is heard.
     pub(crate) fn say(&mut self, message: &Message<'_>) {
-        let mut payload = Vec::new();
-        message.encode(&mut payload);
-        self.frame(Kind::Message, 0, &payload);
-    }
-
-    pub(crate) fn frame(&mut self, kind: Kind, chunk: u64, payload: &[u8]) {
-        let mut frame = vec![0; HEADER_LEN];
-        frame.extend_from_slice(payload);
-        frame::seal(kind, chunk, &mut frame);
-        self.stream.write_all(&frame).unwrap();
+        let _ = self.link.send(message);
     }
 
     /// Listens until `find` makes something of a message.
     pub(crate) fn hear<T>(&mut self, mut find: impl FnMut(&Message<'_>) -> Option<T>) -> T {
         loop {
-            if let Some(frame) = Frame::parse(&self.heard).unwrap() {
-                let len = frame.len();
-                let found = find(&Message::decode(frame.payload).unwrap());
-                self.heard.drain(..len);
-                match found {
-                    Some(found) => return found,
-                    None => continue,
-                }
+            if let Some(found) = find(&self.link.recv(LIMIT).unwrap()) {
+                return found;
             }
-            let mut buffer = [0; 4096];
-            let read = self.stream.read(&mut buffer).unwrap();
-            assert!(read > 0, "the server hung up");
-            self.heard.extend_from_slice(&buffer[..read]);
         }
+    }
+
+    /// Sends chunks, whatever is in them; `hear` is told what is said meanwhile.
+    pub(crate) fn send_chunks<'a>(
+        &mut self,
+        wanted: &ChunkSet,
+        chunk: &'a dyn Fn(u64) -> &'a [u8],
+        hear: &'a mut dyn FnMut(&Message<'_>),
+    ) {
+        self.link.send_chunks(wanted, &mut Chunks { chunk, hear }).unwrap();
+    }
+}
+
+struct Chunks<'a> {
+    chunk: &'a dyn Fn(u64) -> &'a [u8],
+    hear: &'a mut dyn FnMut(&Message<'_>),
+}
+
+impl Talk for Chunks<'_> {
+    fn outgoing(
+        &mut self,
+        _send: &mut dyn FnMut(&Message<'_>) -> Result<(), LinkError>,
+    ) -> Result<(), LinkError> {
+        Ok(())
+    }
+
+    fn incoming(&mut self, message: Message<'_>) -> Result<ControlFlow<()>, LinkError> {
+        (self.hear)(&message);
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+impl ChunkSource for Chunks<'_> {
+    fn chunk_len(&self, chunk: u64) -> usize {
+        (self.chunk)(chunk).len()
+    }
+
+    fn read(&mut self, first: u64, slots: &mut [IoSliceMut<'_>]) -> Filled {
+        slots.iter_mut().zip(first..).for_each(|(slot, chunk)| slot.copy_from_slice((self.chunk)(chunk)));
+        Filled::Slots(slots.len())
+    }
+
+    fn sent(&mut self, _run: ChunkRun) {}
+
+    fn reread(&mut self, chunk: u64, buffer: &mut [u8]) -> bool {
+        buffer.copy_from_slice((self.chunk)(chunk));
+        true
     }
 }

@@ -1,23 +1,35 @@
-//! A directory to send from and one to receive in, and the real programs between them.
+//! A directory to send from and one to receive in, and the real programs of a transport between them.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use lab::process::{Output, Server, run_client};
+use lab::Transport;
+use lab::process::{LIMIT, Output, Process, Server, program, start_client};
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// The user that owns nothing.
+const NOBODY: u32 = 65534;
+
 pub(crate) struct Scene {
+    transport: Transport,
     dir: TempDir,
 }
 
 impl Scene {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(transport: Transport) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("from")).unwrap();
         fs::create_dir(dir.path().join("to")).unwrap();
-        Self { dir }
+        Self { transport, dir }
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        self.transport
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -36,12 +48,17 @@ impl Scene {
 
     /// Starts a server that receives in [`to`](Self::to).
     pub(crate) fn serve(&self, args: &[&str]) -> Server {
-        Server::start("tcp-server", [&["--dir", "to"], args].concat(), self.dir.path()).unwrap()
+        Server::start(self.transport.server(), [&["--dir", "to"], args].concat(), self.dir.path()).unwrap()
+    }
+
+    /// Starts a client.
+    pub(crate) fn start(&self, server: SocketAddr, args: &[&str]) -> Process {
+        start_client(self.transport.client(), server, args, &self.from("")).unwrap()
     }
 
     /// Runs a client to its end.
     pub(crate) fn run(&self, server: &Server, args: &[&str]) -> Output {
-        run_client("tcp-client", server.address(), args, &self.from("")).unwrap()
+        self.start(server.address(), args).wait(LIMIT).unwrap()
     }
 
     /// Writes a file to send.
@@ -99,6 +116,22 @@ pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
+/// Numbers that nobody can foresee, the same for the same seed.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut dice = Self(seed);
+        dice.below(1);
+        dice
+    }
+
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+}
+
 /// The objects of a program that was told to print them.
 pub(crate) fn objects(output: &str) -> Vec<Value> {
     output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -109,4 +142,20 @@ pub(crate) fn moved(client: &Output) -> u64 {
     let objects = objects(&client.stdout);
     let done = objects.iter().find(|object| object["event"] == "done").unwrap();
     done["moved"].as_u64().unwrap()
+}
+
+/// A command for somebody who may not do everything; `None`, and said so, when that can't be arranged.
+pub(crate) fn stranger(name: &str) -> Option<Command> {
+    let command = || {
+        let mut command = Command::new(program(name).unwrap());
+        if rustix::process::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    };
+    let works = command().arg("--version").output().is_ok_and(|output| output.status.success());
+    if !works {
+        eprintln!("SKIPPED: root is above all permissions, and {name} cannot be run as somebody else");
+    }
+    works.then(command)
 }

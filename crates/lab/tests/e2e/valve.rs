@@ -1,12 +1,56 @@
 //! A line to a server that stops in the middle of a transfer, until it is told to go on.
+//!
+//! Over TCP what is under way waits at it; over UDP it is lost.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-/// Passes what one client after the other says to a server up to so many bytes in all, and then holds it.
-pub(crate) struct Valve {
+use lab::Transport;
+
+use crate::relay::Relay;
+
+/// Passes what one client after the other says to a server up to so many bytes in all, and nothing more then.
+pub(crate) enum Valve {
+    Tcp(Pipe),
+    Udp(Relay),
+}
+
+impl Valve {
+    pub(crate) fn new(transport: Transport, server: SocketAddr, limit: u64) -> Self {
+        match transport {
+            Transport::Tcp => Self::Tcp(Pipe::new(server, limit)),
+            Transport::Udp => Self::Udp(Relay::with_limit(server, limit)),
+        }
+    }
+
+    /// What clients are to take for the server.
+    pub(crate) fn address(&self) -> SocketAddr {
+        match self {
+            Self::Tcp(pipe) => pipe.address,
+            Self::Udp(relay) => relay.address(),
+        }
+    }
+
+    /// Waits until nothing passes any more.
+    pub(crate) fn wait_until_shut(&self) {
+        match self {
+            Self::Tcp(pipe) => pipe.wait_until_shut(),
+            Self::Udp(relay) => relay.wait_until_shut(),
+        }
+    }
+
+    /// Lets so many more bytes pass.
+    pub(crate) fn open(&self, bytes: u64) {
+        match self {
+            Self::Tcp(pipe) => pipe.open(bytes),
+            Self::Udp(relay) => relay.open(bytes),
+        }
+    }
+}
+
+pub(crate) struct Pipe {
     address: SocketAddr,
     gate: Arc<Gate>,
 }
@@ -23,8 +67,8 @@ struct State {
     limit: u64,
 }
 
-impl Valve {
-    pub(crate) fn new(server: SocketAddr, limit: u64) -> Self {
+impl Pipe {
+    fn new(server: SocketAddr, limit: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let gate = Arc::new(Gate::default());
@@ -43,19 +87,12 @@ impl Valve {
         Self { address, gate }
     }
 
-    /// What clients are to take for the server.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Waits until nothing passes any more.
-    pub(crate) fn wait_until_shut(&self) {
+    fn wait_until_shut(&self) {
         let state = self.gate.state.lock().unwrap();
         drop(self.gate.changed.wait_while(state, |state| state.passed < state.limit).unwrap());
     }
 
-    /// Lets so many more bytes pass.
-    pub(crate) fn open(&self, bytes: u64) {
+    fn open(&self, bytes: u64) {
         let mut state = self.gate.state.lock().unwrap();
         state.limit = state.limit.saturating_add(bytes);
         self.gate.changed.notify_all();

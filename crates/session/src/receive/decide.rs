@@ -15,10 +15,13 @@ use crate::compare::{Compared, Comparison};
 use crate::events::Event;
 use crate::hello::{Pulse, misbehaved, out_of_place};
 use crate::sets::{SetOf, held_of, send_set};
-use crate::store::{IfExists, PartFile, Plan, StoreError};
+use crate::store::{IfExists, PartFile, Plan, StoreError, Target};
 
 /// Partial files that may be open at a time before their chunks come.
 const MAX_OPEN_PARTS: usize = 256;
+
+/// Why a file is refused that must be a new one.
+const IS_THERE: &str = "a file of its name is there already";
 
 impl Receiving<'_> {
     /// Decides about every entry and tells the sender: the chunks that are wanted.
@@ -62,7 +65,8 @@ impl Receiving<'_> {
                 decisions.push(Decision::Keep);
                 continue;
             }
-            decisions.push(match self.store.plan(&entry, open_parts < MAX_OPEN_PARTS) {
+            decisions.push(match self.store.plan(&entry, open_parts < MAX_OPEN_PARTS && !self.plain) {
+                Plan::Take { target, .. } if self.plain => self.take_plain(index, target),
                 Plan::Take { target, part, lookalikes } => {
                     let (len, chunks) = (entry.len(), self.manifest.chunks_of(index));
                     open_parts += usize::from(part.is_some());
@@ -99,6 +103,18 @@ impl Receiving<'_> {
             }
         }
         Ok((decisions, comparisons))
+    }
+
+    /// Takes all of a file, whatever is there.
+    fn take_plain(&mut self, index: u32, mut target: Target) -> Decision {
+        if self.store.options().if_exists == IfExists::Fail && self.store.is_taken(&target.path) {
+            self.judge(index, Verdict::Refused(IS_THERE), OsStr::new(""));
+            return Decision::Refuse;
+        }
+        // What an ordinary transfer of it has left can still be gone on with.
+        target.part = target.part.plain();
+        self.active.insert(index, Active::new(target, self.manifest.chunks_of(index)));
+        Decision::Take
     }
 
     /// Has the sender tell the sums of what may be here already, and compares.
@@ -207,7 +223,7 @@ impl Receiving<'_> {
             return Decision::Verify;
         }
         if self.store.options().if_exists == IfExists::Fail && self.store.is_taken(&active.target.path) {
-            self.judge(file, Verdict::Refused("a file of its name is there already"), OsStr::new(""));
+            self.judge(file, Verdict::Refused(IS_THERE), OsStr::new(""));
             return Decision::Refuse;
         }
         // Of too many, the part is found again by its name when its chunks come.

@@ -6,14 +6,14 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use framing::{ChunkSet, Message, Sent, SentOutcome, Stored, Verdict};
-use link::{ChunkRun, Link, LinkError};
+use link::{ChunkRun, IDLE_LIMIT, Link, LinkError};
 
 use super::Receiving;
 use super::decide::from_start;
-use super::state::Phase;
+use super::state::{Active, Phase};
 use crate::SessionError;
 use crate::compare::Comparison;
-use crate::events::{Event, FileReport, Outcome, Side};
+use crate::events::{Event, Faults, FileReport, Outcome, Side};
 use crate::hello::{Pulse, WORKING_INTERVAL, misbehaved};
 use crate::history::Progress;
 use crate::intake::{Destination, Happened};
@@ -22,29 +22,33 @@ use crate::store::{Committed, Finished, MANY, StoreError};
 /// Files that may be verified where they lie at a time.
 const MAX_VERIFYING: usize = 32;
 /// Partial files that may be open at a time in one transfer.
-const MAX_OPEN: usize = 1024;
+pub(super) const MAX_OPEN: usize = 1024;
 
 impl Receiving<'_> {
-    /// Hands chunks of one file to the writer.
+    /// Hands bytes of one file to the writer.
     pub(super) fn write_file(&mut self, file: u32, run: ChunkRun) -> Result<(), LinkError> {
+        if self.open_parts >= 4 * MAX_OPEN && self.active.get(&file).is_some_and(Active::is_closed) {
+            self.wait_for_open()?;
+        }
         // A file that failed is not active any more; what still comes for it is thrown away.
         let Some(active) = self.active.get_mut(&file) else { return Ok(()) };
         let Phase::Filling { left, open } = active.phase else { return Ok(()) };
-        let chunks = run.chunks();
+        let complete = run.completes();
         let bytes = run.len();
         if !open {
-            if self.open_parts >= 4 * MAX_OPEN {
-                return Err(LinkError::Damaged("too many files are unfinished at the same time"));
-            }
             self.open_parts += 1;
-            open_file(&self.intake, &self.manifest, file, active);
+            self.unfinished.insert(file);
+            open_file(&self.intake, &self.manifest, file, active, self.plain);
         }
         active.moved.get_or_insert_with(Progress::begin).add(bytes);
-        self.intake.write(file, chunks.start - active.chunks.start, run);
-        let left = left.saturating_sub(chunks.end - chunks.start);
+        self.intake.write(file, active.chunks.start, run);
+        let left = left.saturating_sub(complete.end.saturating_sub(complete.start));
         active.phase = Phase::Filling { left, open: true };
-        if left == 0 && self.open_parts > MAX_OPEN && active.there.is_none() {
-            // Too many wait for their digests: this one is closed, and read again when its digest comes.
+        if left == 0 {
+            self.unfinished.remove(&file);
+        }
+        if left == 0 && self.open_parts > MAX_OPEN && (active.there.is_none() || self.plain) {
+            // Too many wait for their digests, or for the end of a plain transfer: this one is closed, and read again then.
             self.open_parts -= 1;
             active.fill(ChunkSet::from(0..active.chunks.end - active.chunks.start));
             self.intake.drop_file(file, false);
@@ -56,7 +60,38 @@ impl Receiving<'_> {
         if let Some(entry) = self.manifest.get(file) {
             self.caller.observer.event(&Event::Moved { bytes, path: OsStr::from_bytes(entry.path) });
         }
+        if !open && self.open_parts > MAX_OPEN {
+            self.close_unfinished(file);
+        }
         Ok(())
+    }
+
+    /// Waits until fewer files are open: those that are complete are being hashed and flushed.
+    fn wait_for_open(&mut self) -> Result<(), LinkError> {
+        while self.open_parts >= 4 * MAX_OPEN {
+            match self.intake.wait(IDLE_LIMIT) {
+                Some(happened) => self.take_in(happened),
+                None => return Err(LinkError::Damaged("too many files are unfinished at the same time")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes an unfinished file until more of it comes, because too many are open. Where much is lost on the way, thousands of
+    /// small files may each wait for a piece.
+    fn close_unfinished(&mut self, newest: u32) {
+        // The one that was begun last before the newest: what it waits for will take longest to be sent again.
+        let before = self.unfinished.range(..newest).next_back();
+        let Some(&file) = before.or_else(|| self.unfinished.range(newest + 1..).next()) else { return };
+        self.unfinished.remove(&file);
+        if let Some(active) = self.active.get_mut(&file)
+            && let Phase::Filling { left, open: true } = active.phase
+        {
+            active.phase = Phase::Filling { left, open: false };
+            active.was_closed = true;
+            self.open_parts -= 1;
+            self.intake.drop_file(file, false);
+        }
     }
 
     /// Takes in what the sender says of a file.
@@ -92,8 +127,19 @@ impl Receiving<'_> {
     }
 
     fn judge_not_sent(&mut self, file: u32, remove: bool, outcome: Outcome<'_>) {
-        self.intake.drop_file(file, remove);
+        match self.active.get(&file) {
+            Some(active) if remove => self.discard(file, active),
+            _ => self.intake.drop_file(file, false),
+        }
         self.judge_as(file, Verdict::NotSent, OsStr::new(""), outcome);
+    }
+
+    /// Has the partial file of a file removed that is not complete.
+    pub(super) fn discard(&self, file: u32, active: &Active) {
+        self.intake.drop_file(file, true);
+        if active.begun && active.is_closed() {
+            self.intake.remove(active.target.clone());
+        }
     }
 
     /// Takes in what the threads have done since the last time.
@@ -155,18 +201,27 @@ impl Receiving<'_> {
 
     /// Begins with a file of which nothing has to come once its digest is known, so that not all of them are open at the
     /// same time.
-    fn begin_if_complete(&mut self, file: u32) {
+    pub(super) fn begin_if_complete(&mut self, file: u32) {
+        if self.is_open_end() {
+            return;
+        }
         let Some(active) = self.active.get_mut(&file).filter(|active| active.there.is_some()) else { return };
         if let Phase::Filling { left: 0, open: false } = active.phase {
             self.open_parts += 1;
             active.phase = Phase::Hashing;
-            open_file(&self.intake, &self.manifest, file, active);
+            open_file(&self.intake, &self.manifest, file, active, self.plain);
             self.intake.complete(file);
         }
     }
 
+    /// Whether it is not known yet what became of the chunks of a plain transfer.
+    const fn is_open_end(&self) -> bool {
+        self.plain && self.faults.is_none()
+    }
+
     /// Compares the digests once both are known.
-    fn finish(&mut self, file: u32) {
+    pub(super) fn finish(&mut self, file: u32) {
+        let is_open_end = self.is_open_end();
         let Some(active) = self.active.get_mut(&file) else { return };
         if matches!(active.phase, Phase::Changed) {
             if let Some(part) = active.part.take() {
@@ -177,6 +232,9 @@ impl Receiving<'_> {
             return;
         }
         let (Some(here), Some(there)) = (active.here, active.there) else { return };
+        if is_open_end {
+            return;
+        }
         match &active.phase {
             Phase::Verifying(path) if here == there => {
                 let path = path.clone();
@@ -185,14 +243,17 @@ impl Receiving<'_> {
             Phase::Verifying(_) => self.refill(file),
             Phase::Hashing => {
                 let Some(part) = active.part.take() else { return };
-                if here != there {
+                if let Some(faults) = &self.faults {
+                    active.is_damaged = here != there || !faults.is_whole_in(&active.chunks);
+                } else if here != there {
                     active.part = Some(part);
                     active.phase = Phase::Differs;
                     return;
                 }
                 let Some(entry) = self.manifest.get(file) else { return };
                 active.phase = Phase::Committing;
-                self.intake.commit(Finished::new(file, part, active.target.clone(), &entry));
+                let finished = Finished::new(file, part, active.target.clone(), &entry);
+                self.intake.commit(Finished { is_damaged: active.is_damaged, ..finished });
             }
             Phase::Filling { .. } | Phase::Differs | Phase::Changed | Phase::Committing => {}
         }
@@ -215,8 +276,11 @@ impl Receiving<'_> {
     }
 
     fn judge_commit(&mut self, file: u32, committed: Committed) {
-        let here = self.active.get(&file).and_then(|active| active.here);
-        match (committed, here) {
+        let Some(active) = self.active.get(&file) else { return };
+        match (committed, active.here) {
+            (Committed::Stored(path), Some(here)) if active.is_damaged => {
+                self.judge(file, Verdict::Damaged(here), path.as_os_str());
+            }
             (Committed::Stored(path), Some(here)) => {
                 self.judge(file, Verdict::Stored(here), path.as_os_str());
             }
@@ -231,19 +295,24 @@ impl Receiving<'_> {
 
     /// Gives the verdict on an entry.
     pub(super) fn judge(&mut self, index: u32, verdict: Verdict<'_>, name: &OsStr) {
+        let there = |here| self.active.get(&index).and_then(|active| active.there).unwrap_or(here);
+        let faults = self.faults_of(index).unwrap_or_default();
         let outcome = match verdict {
+            Verdict::Damaged(here) => Outcome::Damaged { here, there: there(here), report: &faults },
             Verdict::Stored(digest) => Outcome::Verified(digest),
             Verdict::AlreadyThere(digest) => Outcome::AlreadyThere(digest),
             Verdict::Directory => Outcome::Directory,
             Verdict::Kept => Outcome::Kept,
-            Verdict::Differs(here) => {
-                let there = self.active.get(&index).and_then(|active| active.there).unwrap_or(here);
-                Outcome::Differs { here, there }
-            }
+            Verdict::Differs(here) => Outcome::Differs { here, there: there(here) },
             Verdict::NotSent => Outcome::Changed,
             Verdict::Refused(why) => Outcome::Refused(why),
         };
         self.judge_as(index, verdict, name, outcome);
+    }
+
+    /// What became of a file's chunks in a plain transfer.
+    fn faults_of(&self, file: u32) -> Option<Faults> {
+        self.faults.as_ref().map(|faults| faults.of_file(self.manifest.chunks_of(file)))
     }
 
     /// Gives the verdict on an entry that this side would store and can't.
@@ -257,11 +326,13 @@ impl Receiving<'_> {
         if let Some(active) = &active {
             let opened = !matches!(active.phase, Phase::Filling { open: false, .. } | Phase::Verifying(_));
             self.open_parts = self.open_parts.saturating_sub(usize::from(opened));
+            self.unfinished.remove(&index);
         }
         self.push_verdict(&Stored { index, verdict, name: name.as_bytes() });
         let Some(entry) = self.manifest.get(index) else { return };
         let (now, held) = active.map_or((None, 0), |active| (active.moved, active.held_bytes));
         let account = self.history.settle(entry.path, now, held, self.began);
+        let faults = if outcome.has_faults() { self.faults_of(index) } else { None };
         let report = FileReport {
             side: Side::Receiver,
             path: OsStr::from_bytes(entry.path),
@@ -271,6 +342,7 @@ impl Receiving<'_> {
             held: account.held,
             elapsed: account.elapsed,
             outcome,
+            faults: faults.as_ref(),
         };
         self.summary.count(&report);
         self.caller.observer.event(&Event::File(&report));
@@ -307,11 +379,12 @@ impl Receiving<'_> {
     pub(super) fn settle(&mut self, link: &mut dyn Link) -> Result<(), SessionError> {
         loop {
             self.absorb();
+            self.begin_waiting();
             self.tell(&mut |message| link.send(message))?;
             if let Some(failure) = self.failure.take() {
                 return Err(failure.into());
             }
-            if self.active.values().all(super::state::Active::is_resting) {
+            if self.active.values().all(Active::is_resting) {
                 return Ok(());
             }
             match self.intake.wait(WORKING_INTERVAL) {
@@ -345,7 +418,7 @@ impl Receiving<'_> {
                         Vec::new(),
                     ));
                 }
-                (Phase::Filling { open: false, .. }, part) => {
+                (Phase::Filling { open: false, .. }, part) if !active.was_closed => {
                     active.part = part;
                     wanted.extend(active.wanted().ranges());
                 }
@@ -415,8 +488,10 @@ fn open_file(
     intake: &crate::intake::Intake,
     manifest: &framing::Manifest,
     file: u32,
-    active: &mut super::state::Active,
+    active: &mut Active,
+    plain: bool,
 ) {
+    let begun = std::mem::replace(&mut active.begun, true);
     intake.open(
         file,
         Destination {
@@ -424,6 +499,8 @@ fn open_file(
             len: manifest.get(file).map_or(0, |entry| entry.len()),
             part: active.part.take(),
             held: active.held.clone(),
+            hashed_last: active.was_closed,
+            anew: plain && !begun,
         },
     );
 }

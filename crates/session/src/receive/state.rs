@@ -28,6 +28,12 @@ pub(super) struct Active {
     pub(super) there: Option<Digest>,
     /// How much of it came on this connection.
     pub(super) moved: Option<Progress>,
+    /// Whether its partial file was ever opened.
+    pub(super) begun: bool,
+    /// Whether its partial file was closed again before all chunks were there: then it is hashed at the end.
+    pub(super) was_closed: bool,
+    /// Whether it is kept although it did not come whole.
+    pub(super) is_damaged: bool,
 }
 
 /// How far a file has come.
@@ -60,6 +66,9 @@ impl Active {
             here: None,
             there: None,
             moved: None,
+            begun: false,
+            was_closed: false,
+            is_damaged: false,
         }
     }
 
@@ -68,6 +77,7 @@ impl Active {
         let left = self.chunks.end - self.chunks.start - held.len();
         self.held = held;
         self.here = None;
+        self.was_closed = false;
         self.phase = Phase::Filling { left, open: false };
     }
 
@@ -86,6 +96,11 @@ impl Active {
             wanted.remove(self.chunks.start + held.start..self.chunks.start + held.end);
         }
         wanted
+    }
+
+    /// Whether chunks of it are to come and its partial file is not open.
+    pub(super) const fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Filling { open: false, .. })
     }
 
     /// Whether the sender has said nothing yet of how reading it ended.

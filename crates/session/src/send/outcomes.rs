@@ -61,7 +61,7 @@ impl Sending<'_> {
                 Ok(source) if source.changed => self.untold.push((file, Ending::Changed)),
                 Ok(source) => {
                     let all = ChunkSet::from(0..chunks.end - chunks.start);
-                    self.hashing.follow(file, &source.file, len, all, self.checksum);
+                    self.hashing.follow(file, &source.file, len, all, self.how.checksum);
                     self.followed.insert(file);
                     self.reading.insert(file, source);
                 }
@@ -75,10 +75,8 @@ impl Sending<'_> {
         let Some(source) = self.reading.remove(&file) else { return };
         let ending = match digest {
             Ok(digest) if source.is_unchanged() => Ending::Digest(digest),
-            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                Ending::Unreadable(error.to_string())
-            }
-            Ok(_) | Err(_) => Ending::Changed,
+            Ok(_) => Ending::Changed,
+            Err(error) => Ending::of(&error),
         };
         self.untold.push((file, ending));
     }
@@ -135,6 +133,8 @@ impl Sending<'_> {
     pub(super) fn report(&mut self, stored: &Stored<'_>) -> Result<(), LinkError> {
         let Some(entry) = self.manifest.get(stored.index) else { return Ok(()) };
         let told = self.told.remove(&stored.index);
+        let chunks = self.manifest.chunks_of(stored.index);
+        let faults = self.how.plain.then(|| self.faults.of_file(chunks));
         let outcome = match (stored.verdict, &told) {
             (Verdict::Stored(there), Some(Ending::Digest(here))) if there == *here => {
                 Outcome::Verified(there)
@@ -146,6 +146,9 @@ impl Sending<'_> {
                 Verdict::Stored(there) | Verdict::AlreadyThere(there) | Verdict::Differs(there),
                 Some(Ending::Digest(here)),
             ) => Outcome::Differs { here: *here, there },
+            (Verdict::Damaged(there), Some(Ending::Digest(here))) if let Some(report) = &faults => {
+                Outcome::Damaged { here: *here, there, report }
+            }
             (Verdict::NotSent, Some(Ending::Changed)) => Outcome::Changed,
             (Verdict::NotSent, Some(Ending::Unreadable(why))) => Outcome::Unreadable(why),
             (Verdict::Refused(why), _) => Outcome::Refused(why),
@@ -164,6 +167,7 @@ impl Sending<'_> {
             held: account.held,
             elapsed: account.elapsed,
             outcome,
+            faults: faults.as_ref().filter(|_| outcome.has_faults()),
         };
         self.summary.count(&report);
         self.caller.observer.event(&Event::File(&report));

@@ -9,7 +9,7 @@ use cap_std::fs::Dir;
 use framing::Entry;
 use rustix::fs::{Mode, RenameFlags, Timespec, Timestamps, UTIME_NOW};
 
-use super::name::numbered;
+use super::name::{numbered, tagged};
 use super::{IfExists, PartFile, Target};
 
 /// From how many files on one flush of the whole file system is cheaper than one for each.
@@ -17,7 +17,7 @@ pub(crate) const MANY: usize = 8;
 /// How many numbers are tried to find a free name.
 const MAX_NUMBER: u32 = 100_000;
 
-/// A file that is complete and verified.
+/// A file that is complete and verified, or one of which no more will come.
 #[derive(Debug)]
 pub struct Finished {
     /// Its index in the manifest.
@@ -30,13 +30,16 @@ pub struct Finished {
     pub mode: u16,
     /// Time of the last change on the sender's side: seconds and nanoseconds.
     pub mtime: (i64, u32),
+    /// Whether it is not what was sent: then its name says so.
+    pub is_damaged: bool,
 }
 
 impl Finished {
     /// Puts together what a commit needs.
     #[must_use]
     pub const fn new(index: u32, part: Arc<PartFile>, target: Target, entry: &Entry<'_>) -> Self {
-        Self { index, part, target, mode: entry.mode, mtime: (entry.mtime, entry.mtime_nanos) }
+        let mtime = (entry.mtime, entry.mtime_nanos);
+        Self { index, part, target, mode: entry.mode, mtime, is_damaged: false }
     }
 }
 
@@ -121,30 +124,37 @@ pub(super) fn flush_file_system(_: impl std::os::fd::AsFd) -> io::Result<()> {
 
 fn place(file: &Finished, if_exists: IfExists) -> io::Result<Committed> {
     let (dir, from, to) = (file.part.dir(), file.part.name(), file.target.path.name());
+    let damaged = tagged(to, ".damaged");
+    let (to, if_exists) = match if_exists {
+        _ if !file.is_damaged => (to, if_exists),
+        IfExists::Skip | IfExists::Fail => (&*damaged, IfExists::Rename),
+        _ => (&*damaged, if_exists),
+    };
+    let stored = |name: &OsStr| Committed::Stored(file.target.path.with_name(name));
     match if_exists {
         IfExists::Overwrite | IfExists::Update => {
             dir.rename(from, dir, to)?;
-            Ok(Committed::Stored(file.target.path.as_path().to_owned()))
+            Ok(stored(to))
         }
         IfExists::Rename => {
             let numbers = (1..=MAX_NUMBER).map(|number| numbered(to, number));
             for name in std::iter::once(to.to_owned()).chain(numbers) {
                 if rename_to_new(dir, from, &name)? {
-                    return Ok(Committed::Stored(file.target.path.with_name(&name)));
+                    return Ok(stored(&name));
                 }
             }
             Err(io::Error::other("no free name is left for it"))
         }
         IfExists::Skip => {
             if rename_to_new(dir, from, to)? {
-                return Ok(Committed::Stored(file.target.path.as_path().to_owned()));
+                return Ok(stored(to));
             }
             file.part.remove()?;
             Ok(Committed::Kept(file.target.path.as_path().to_owned()))
         }
         IfExists::Fail => {
             if rename_to_new(dir, from, to)? {
-                return Ok(Committed::Stored(file.target.path.as_path().to_owned()));
+                return Ok(stored(to));
             }
             Ok(Committed::Exists)
         }

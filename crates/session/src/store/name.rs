@@ -158,13 +158,18 @@ pub(crate) fn is_prefix(prefix: &OsStr) -> bool {
 
 /// `song.mp3` with a number becomes `song-1.mp3`; the stem is cut where the name would get too long.
 pub(crate) fn numbered(name: &OsStr, number: u32) -> OsString {
+    tagged(name, &format!("-{number}"))
+}
+
+/// `song.mp3` with the tag `.damaged` becomes `song.damaged.mp3`.
+pub(crate) fn tagged(name: &OsStr, tag: &str) -> OsString {
     let bytes = name.as_bytes();
     let dot = bytes.iter().rposition(|byte| *byte == b'.').filter(|dot| *dot > 0);
     let (stem, extension) = bytes.split_at(dot.unwrap_or(bytes.len()));
-    let tail = [format!("-{number}").as_bytes(), extension].concat();
-    let mut numbered = cut(stem, MAX_NAME_LEN.saturating_sub(tail.len())).to_vec();
-    numbered.extend(tail);
-    OsString::from_vec(numbered)
+    let tail = [tag.as_bytes(), extension].concat();
+    let mut tagged = cut(stem, MAX_NAME_LEN.saturating_sub(tail.len())).to_vec();
+    tagged.extend(tail);
+    OsString::from_vec(tagged)
 }
 
 /// The first bytes of a name, not cut within a character.
@@ -264,6 +269,7 @@ mod tests {
         ] {
             assert_eq!(numbered(name.as_ref(), 1), OsStr::new(expected));
         }
+        assert_eq!(tagged("a.tar.gz".as_ref(), ".damaged"), OsStr::new("a.tar.damaged.gz"));
         let long = format!("{}.mp3", "é".repeat(125));
         let cut = numbered(long.as_ref(), 10);
         assert!(cut.len() <= MAX_NAME_LEN && cut.to_str().unwrap().ends_with("é-10.mp3"));

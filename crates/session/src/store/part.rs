@@ -43,6 +43,12 @@ impl PartId {
         Self(id)
     }
 
+    /// The one of a plain transfer of the same file: what that leaves is no part of the file that can be gone on with.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        Self(self.0.map(|byte| !byte))
+    }
+
     fn name(self, target: &OsStr, twin: u32) -> OsString {
         let id: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
         let number = if twin == 0 { String::new() } else { format!("-{twin}") };
@@ -59,10 +65,22 @@ impl PartId {
 pub struct PartFile {
     /// Goes before the lock does, so that it is never the next holder's.
     _hold: Hold,
+    _lock: Lock,
     file: Arc<File>,
     dir: Arc<Dir>,
     name: OsString,
     len: u64,
+}
+
+/// The lock on a partial file. It goes with its [`PartFile`], even while a thread still reads the open file.
+#[derive(Debug)]
+struct Lock(Arc<File>);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // If this fails it goes when the file is closed.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 impl PartFile {
@@ -118,7 +136,9 @@ impl PartFile {
         if file.metadata()?.len() != len {
             file.set_len(len)?;
         }
-        Ok(Self { _hold: hold, file: Arc::new(file), dir: Arc::clone(dir), name, len })
+        let file = Arc::new(file);
+        let lock = Lock(Arc::clone(&file));
+        Ok(Self { _hold: hold, _lock: lock, file, dir: Arc::clone(dir), name, len })
     }
 
     /// The open file.
@@ -183,9 +203,8 @@ impl PartFile {
         }
     }
 
-    /// Writes consecutive chunks, the first of them chunk number `first` of this file.
-    pub fn write(&self, first: u64, payloads: &mut [IoSlice<'_>]) -> io::Result<()> {
-        let mut offset = first * CHUNK_LEN as u64;
+    /// Writes bytes in a row, the first of them byte `offset` of this file.
+    pub fn write(&self, mut offset: u64, payloads: &mut [IoSlice<'_>]) -> io::Result<()> {
         let mut rest = payloads;
         while !rest.is_empty() {
             match rustix::io::pwritev(&self.file, rest, offset) {
@@ -199,6 +218,12 @@ impl PartFile {
             }
         }
         Ok(())
+    }
+
+    /// Makes all of it zero.
+    pub fn wipe(&self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.set_len(self.len)
     }
 
     /// Makes a chunk zero, wholly.

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use crate::pair::{Diary, Pair};
 use framing::frame::{self, Frame, HEADER_LEN, Kind};
 use framing::{
-    Checksum, DecisionRun, Digest, Entry, EntryKind, Hasher, Hello, Message, Offer, PageBuilder, Part, Sent,
-    SentOutcome,
+    Checksum, DecisionRun, Digest, Entry, EntryKind, Get, Hasher, Hello, Message, Offer, PageBuilder, Part,
+    Sent, SentOutcome,
 };
 use link::{Listener, TcpEndpoint, TcpOptions};
 use session::{Service, SessionError, Summary};
@@ -41,7 +41,12 @@ impl Rogue {
     fn put(&mut self, files: &[(&[u8], u64)]) {
         self.hello();
         let bytes = files.iter().map(|(_, len)| len).sum();
-        self.say(&Message::Put(Offer { checksum: Checksum::Md5, entries: files.len() as u32, bytes }));
+        self.say(&Message::Put(Offer {
+            checksum: Checksum::Md5,
+            plain: false,
+            entries: files.len() as u32,
+            bytes,
+        }));
         let mut page = PageBuilder::default();
         for (path, len) in files {
             let kind = EntryKind::File { len: *len };
@@ -135,7 +140,7 @@ fn a_message_before_the_greeting_is_out_of_place() {
 
 #[test]
 fn a_billion_files_are_refused_before_they_are_listed() {
-    let offer = Offer { checksum: Checksum::Md5, entries: 1_000_000_000, bytes: 1 };
+    let offer = Offer { checksum: Checksum::Md5, plain: false, entries: 1_000_000_000, bytes: 1 };
     assert_refused(
         |rogue| {
             rogue.hello();
@@ -152,11 +157,33 @@ fn an_exbibyte_is_refused() {
 }
 
 #[test]
+fn a_plain_transfer_over_tcp_is_refused() {
+    for put in [true, false] {
+        let pair = Pair::new();
+        let nobody = PageBuilder::default();
+        let (heard, served) = attack(&pair, |rogue| {
+            rogue.hello();
+            rogue.say(&if put {
+                Message::Put(Offer { checksum: Checksum::Md5, plain: true, entries: 0, bytes: 0 })
+            } else {
+                let names = nobody.page();
+                Message::Get(Get { checksum: Checksum::Md5, plain: true, follow: false, names })
+            });
+        });
+        assert!(
+            heard.contains("Refuse { refusal: Policy") && heard.contains("only possible over UDP"),
+            "{heard}"
+        );
+        assert!(matches!(served, Err(SessionError::Declined { .. })), "{served:?}");
+    }
+}
+
+#[test]
 fn a_manifest_must_be_what_was_offered() {
     assert_refused(
         |rogue| {
             rogue.hello();
-            rogue.say(&Message::Put(Offer { checksum: Checksum::Md5, entries: 2, bytes: 0 }));
+            rogue.say(&Message::Put(Offer { checksum: Checksum::Md5, plain: false, entries: 2, bytes: 0 }));
             rogue.say(&Message::End(Part::Manifest));
         },
         "not what it offered",

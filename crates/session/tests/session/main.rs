@@ -1,7 +1,11 @@
-//! The session as its two sides live it: over real loopback connections, in private directories.
+//! The session as its two sides live it, in private directories: over real loopback connections of both kinds, and
+//! over a link that keeps no order.
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 mod damage;
 mod hostile;
+mod loose;
+mod orders;
 mod pair;
+mod plain;
 mod transfer;

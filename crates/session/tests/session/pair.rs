@@ -1,4 +1,4 @@
-//! Two sides of a conversation over a real loopback connection, each in a directory of its own.
+//! Two sides of a conversation over a real loopback connection of either kind, or a loose link, each in a directory of its own.
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
@@ -6,8 +6,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use crate::loose::{Loose, Manners};
 use framing::Checksum;
-use link::{Link, Listener, TcpEndpoint, TcpLink, TcpOptions};
+use link::{Link, Listener, TcpEndpoint, TcpLink, TcpOptions, UdpEndpoint, UdpLink, UdpOptions};
 use session::{
     Caller, Event, GetJob, IfExists, Observer, PutJob, Service, SessionError, Sources, Store, StoreOptions,
     Summary,
@@ -36,9 +37,24 @@ pub(crate) struct Pair {
     pub(crate) prefix: &'static str,
     pub(crate) checksum: Checksum,
     pub(crate) diary: Arc<Diary>,
+    /// How the link behaves; TCP's unless told.
+    pub(crate) manners: Option<Manners>,
+    pub(crate) over_udp: bool,
+    pub(crate) plain: bool,
 }
 
 impl Pair {
+    /// Two sides that talk over a link that keeps no order.
+    pub(crate) fn loose(manners: Manners) -> Self {
+        Self { manners: Some(manners), ..Self::new() }
+    }
+
+    /// Two sides that talk over UDP.
+    pub(crate) fn udp() -> Self {
+        Self { over_udp: true, ..Self::new() }
+    }
+
+    /// Two sides that talk over TCP.
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("from")).unwrap();
@@ -50,6 +66,9 @@ impl Pair {
             prefix: "",
             checksum: Checksum::Md5,
             diary: Arc::default(),
+            manners: None,
+            over_udp: false,
+            plain: false,
         }
     }
 
@@ -82,7 +101,21 @@ impl Pair {
     where
         S: Send,
     {
-        let mut endpoint = TcpEndpoint::bind("127.0.0.1:0".parse().unwrap(), &TcpOptions::default()).unwrap();
+        if let Some(manners) = &self.manners {
+            let (mut near, mut far) = Loose::pair(manners);
+            return std::thread::scope(|scope| {
+                let server = scope.spawn(move || server(&mut far));
+                let client = client(&mut near);
+                drop(near);
+                (client, server.join().unwrap())
+            });
+        }
+        let near = "127.0.0.1:0".parse().unwrap();
+        let mut endpoint: Box<dyn Listener> = if self.over_udp {
+            Box::new(UdpEndpoint::bind(near, &UdpOptions::default()).unwrap())
+        } else {
+            Box::new(TcpEndpoint::bind(near, &TcpOptions::default()).unwrap())
+        };
         let address = endpoint.local_addr().to_string();
         std::thread::scope(|scope| {
             let server = scope.spawn(move || {
@@ -90,14 +123,18 @@ impl Pair {
                 let mut link = endpoint.accept(wake.as_fd()).unwrap().unwrap();
                 server(link.as_mut())
             });
-            let mut link = TcpLink::connect(&address, &TcpOptions::default()).unwrap();
-            let client = client(&mut link);
+            let mut link: Box<dyn Link> = if self.over_udp {
+                Box::new(UdpLink::connect(&address, &UdpOptions::default()).unwrap())
+            } else {
+                Box::new(TcpLink::connect(&address, &TcpOptions::default()).unwrap())
+            };
+            let client = client(link.as_mut());
             drop(link);
             (client, server.join().unwrap())
         })
     }
 
-    fn service(&self, dir: &str) -> Service {
+    pub(crate) fn service(&self, dir: &str) -> Service {
         Service { store: self.store(dir), software: "test-server".into(), takes: true, gives: true }
     }
 
@@ -107,13 +144,17 @@ impl Pair {
     }
 
     pub(crate) fn put_sources(&self, sources: Sources) -> Result<Summary, SessionError> {
-        let mut job = PutJob::new(sources, self.checksum);
+        let job = PutJob::new(sources, self.checksum);
+        let mut job = if self.plain { job.plain() } else { job };
         let caller = Caller { software: "test-client", observer: &*self.diary };
         let service = self.service("to");
         let (put, served) = self.talk(
             |link| session::put(link, &mut job, caller),
             |link| session::serve(link, &service, &Diary::default()),
         );
+        if let Err(error) = &served {
+            eprintln!("the server's side ended with: {error}");
+        }
         if let (Ok(put), Ok(served)) = (&put, &served) {
             let served = served.as_ref().unwrap();
             assert_eq!((put.verified, put.already_there), (served.verified, served.already_there));
@@ -123,7 +164,8 @@ impl Pair {
 
     pub(crate) fn get(&self, names: &[&str]) -> Result<Summary, SessionError> {
         let names = names.iter().map(OsString::from).collect();
-        let mut job = GetJob::new(names, self.checksum, false);
+        let job = GetJob::new(names, self.checksum, false);
+        let mut job = if self.plain { job.plain() } else { job };
         let caller = Caller { software: "test-client", observer: &*self.diary };
         let (store, service) = (self.store("to"), self.service("from"));
         let (got, _) = self.talk(

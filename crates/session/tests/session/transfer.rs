@@ -1,17 +1,75 @@
-//! Whole transfers over a real loopback connection.
+//! Whole transfers, over real loopback connections and over a link that keeps no order.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
+use crate::loose::Manners;
 use crate::pair::{Pair, noise, write};
 use framing::{CHUNK_LEN, Checksum};
 use session::store::{Claim, PartFile};
 use session::{IfExists, SessionError, SourceError, Sources};
 
-#[test]
-fn files_of_every_awkward_length_arrive() {
+/// Makes the two sides of a scenario.
+type New<'a> = &'a dyn Fn() -> Pair;
+
+macro_rules! over_every_link {
+    ($($scenario:ident)*) => {
+        mod over_tcp {
+            use super::*;
+
+            $(#[test]
+            fn $scenario() {
+                super::$scenario(&Pair::new);
+            })*
+        }
+
+        mod over_udp {
+            use super::*;
+
+            $(#[test]
+            fn $scenario() {
+                super::$scenario(&Pair::udp);
+            })*
+        }
+
+        mod over_a_loose_link {
+            use super::*;
+
+            $(#[test]
+            fn $scenario() {
+                let seed = stringify!($scenario).bytes().map(u64::from).sum();
+                super::$scenario(&|| Pair::loose(Manners::new(seed)));
+            })*
+        }
+    };
+}
+
+over_every_link! {
+    files_of_every_awkward_length_arrive
+    a_tree_arrives_with_modes_times_and_empty_directories
+    get_fetches_files_and_trees
+    the_same_file_is_not_stored_twice_and_another_one_gets_a_number
+    an_empty_file_is_not_stored_twice_either
+    a_tree_that_is_there_already_is_verified_where_it_lies
+    if_exists_does_what_it_says
+    a_flipped_byte_in_the_partial_file_is_found_and_only_its_chunk_sent_again
+    a_partial_file_with_a_hole_goes_on_from_there
+    a_partial_file_of_another_version_is_not_mistaken
+    a_sparse_file_arrives_equal_and_sparse
+    a_hole_in_the_source_is_zero_in_the_target_whatever_the_partial_file_held
+    what_may_not_be_is_refused_and_the_rest_arrives
+    a_link_out_of_the_directory_is_not_followed
+    sources_that_cannot_be_sent_are_named
+    thousands_of_tiny_files_arrive_over_one_connection
+    files_that_were_there_and_changed_meanwhile_do_not_stop_the_others
+    what_cannot_be_read_is_told_to_who_gets_it
+    a_partial_file_with_its_final_permissions_goes_on
+    a_refused_file_leaves_no_partial_file
+}
+
+fn files_of_every_awkward_length_arrive(new: New<'_>) {
     for checksum in [Checksum::Md5, Checksum::Blake3] {
-        let mut pair = Pair::new();
+        let mut pair = new();
         pair.checksum = checksum;
         let lens =
             [0, 1, CHUNK_LEN - 1, CHUNK_LEN, CHUNK_LEN + 1, 64 * CHUNK_LEN, 64 * CHUNK_LEN + 1, 3_000_001];
@@ -28,9 +86,8 @@ fn files_of_every_awkward_length_arrive() {
     }
 }
 
-#[test]
-fn a_tree_arrives_with_modes_times_and_empty_directories() {
-    let pair = Pair::new();
+fn a_tree_arrives_with_modes_times_and_empty_directories(new: New<'_>) {
+    let pair = new();
     for number in 0..300 {
         write(
             pair.from(&format!("tree/d{}/f {number}'\"", number % 7)),
@@ -61,9 +118,8 @@ fn a_tree_arrives_with_modes_times_and_empty_directories() {
     }
 }
 
-#[test]
-fn get_fetches_files_and_trees() {
-    let pair = Pair::new();
+fn get_fetches_files_and_trees(new: New<'_>) {
+    let pair = new();
     write(pair.from("a/b/song"), &noise(1, 100_000));
     write(pair.from("top"), &noise(2, 10));
     let summary = pair.get(&["a", "top", "a/b/song"]).unwrap();
@@ -77,9 +133,8 @@ fn get_fetches_files_and_trees() {
     assert!(refused.to_string().contains(".."), "{refused}");
 }
 
-#[test]
-fn the_same_file_is_not_stored_twice_and_another_one_gets_a_number() {
-    let pair = Pair::new();
+fn the_same_file_is_not_stored_twice_and_another_one_gets_a_number(new: New<'_>) {
+    let pair = new();
     write(pair.from("x.bin"), &noise(1, 50_000));
     assert_eq!(pair.put(&["x.bin"]).unwrap().verified, 1);
     let again = pair.put(&["x.bin"]).unwrap();
@@ -92,18 +147,16 @@ fn the_same_file_is_not_stored_twice_and_another_one_gets_a_number() {
     assert_eq!(std::fs::read_dir(pair.to("")).unwrap().count(), 2);
 }
 
-#[test]
-fn an_empty_file_is_not_stored_twice_either() {
-    let pair = Pair::new();
+fn an_empty_file_is_not_stored_twice_either(new: New<'_>) {
+    let pair = new();
     write(pair.from("empty"), b"");
     assert_eq!(pair.put(&["empty"]).unwrap().verified, 1);
     assert_eq!(pair.put(&["empty"]).unwrap().already_there, 1);
     assert_eq!(std::fs::read_dir(pair.to("")).unwrap().count(), 1);
 }
 
-#[test]
-fn a_tree_that_is_there_already_is_verified_where_it_lies() {
-    let pair = Pair::new();
+fn a_tree_that_is_there_already_is_verified_where_it_lies(new: New<'_>) {
+    let pair = new();
     for number in 0..200 {
         write(pair.from(&format!("tree/{number}")), &noise(number, number as usize * 100));
     }
@@ -113,9 +166,8 @@ fn a_tree_that_is_there_already_is_verified_where_it_lies() {
     assert_eq!(std::fs::read_dir(pair.to("tree")).unwrap().count(), 200);
 }
 
-#[test]
-fn if_exists_does_what_it_says() {
-    let mut pair = Pair::new();
+fn if_exists_does_what_it_says(new: New<'_>) {
+    let mut pair = new();
     let old = noise(1, 100 * CHUNK_LEN);
     let mut new = old.clone();
     new[5 * CHUNK_LEN + 17] ^= 1;
@@ -162,9 +214,8 @@ fn interrupt(pair: &Pair, name: &str) -> std::path::PathBuf {
     parts[0].clone()
 }
 
-#[test]
-fn a_flipped_byte_in_the_partial_file_is_found_and_only_its_chunk_sent_again() {
-    let pair = Pair::new();
+fn a_flipped_byte_in_the_partial_file_is_found_and_only_its_chunk_sent_again(new: New<'_>) {
+    let pair = new();
     write(pair.from("x"), &noise(9, 1000 * CHUNK_LEN + 100));
     let part = interrupt(&pair, "x");
     let file = std::fs::File::options().write(true).open(part).unwrap();
@@ -175,9 +226,8 @@ fn a_flipped_byte_in_the_partial_file_is_found_and_only_its_chunk_sent_again() {
     assert!(pair.parts().is_empty());
 }
 
-#[test]
-fn a_partial_file_with_a_hole_goes_on_from_there() {
-    let pair = Pair::new();
+fn a_partial_file_with_a_hole_goes_on_from_there(new: New<'_>) {
+    let pair = new();
     write(pair.from("x"), &noise(9, 1000 * CHUNK_LEN));
     let part = interrupt(&pair, "x");
     let file = std::fs::File::options().write(true).open(part).unwrap();
@@ -188,9 +238,8 @@ fn a_partial_file_with_a_hole_goes_on_from_there() {
     pair.assert_same("x", "x");
 }
 
-#[test]
-fn a_partial_file_of_another_version_is_not_mistaken() {
-    let pair = Pair::new();
+fn a_partial_file_of_another_version_is_not_mistaken(new: New<'_>) {
+    let pair = new();
     write(pair.from("x"), &noise(9, 100 * CHUNK_LEN));
     interrupt(&pair, "x");
     write(pair.from("x"), &noise(10, 100 * CHUNK_LEN));
@@ -200,9 +249,8 @@ fn a_partial_file_of_another_version_is_not_mistaken() {
     assert_eq!(pair.parts().len(), 1, "the other version's partial file is left alone");
 }
 
-#[test]
-fn a_sparse_file_arrives_equal_and_sparse() {
-    let pair = Pair::new();
+fn a_sparse_file_arrives_equal_and_sparse(new: New<'_>) {
+    let pair = new();
     let file = std::fs::File::create(pair.from("x")).unwrap();
     file.write_all_at(&noise(1, 10_000), 3 << 20).unwrap();
     file.write_all_at(&noise(2, 10_000), (40 << 20) + 123).unwrap();
@@ -216,9 +264,8 @@ fn a_sparse_file_arrives_equal_and_sparse() {
     assert_eq!(again.already_there, 1);
 }
 
-#[test]
-fn a_hole_in_the_source_is_zero_in_the_target_whatever_the_partial_file_held() {
-    let pair = Pair::new();
+fn a_hole_in_the_source_is_zero_in_the_target_whatever_the_partial_file_held(new: New<'_>) {
+    let pair = new();
     let file = std::fs::File::create(pair.from("x")).unwrap();
     file.write_all_at(&noise(1, 10_000), 0).unwrap();
     file.set_len(1 << 20).unwrap();
@@ -229,9 +276,8 @@ fn a_hole_in_the_source_is_zero_in_the_target_whatever_the_partial_file_held() {
     pair.assert_same("x", "x");
 }
 
-#[test]
-fn what_may_not_be_is_refused_and_the_rest_arrives() {
-    let mut pair = Pair::new();
+fn what_may_not_be_is_refused_and_the_rest_arrives(new: New<'_>) {
+    let mut pair = new();
     pair.max_file_len = Some(1000);
     write(pair.from("t/big"), &noise(1, 1001));
     write(pair.from("t/small"), &noise(1, 1000));
@@ -244,9 +290,8 @@ fn what_may_not_be_is_refused_and_the_rest_arrives() {
     assert_eq!(std::fs::read_dir(pair.to("t")).unwrap().count(), 1);
 }
 
-#[test]
-fn a_link_out_of_the_directory_is_not_followed() {
-    let pair = Pair::new();
+fn a_link_out_of_the_directory_is_not_followed(new: New<'_>) {
+    let pair = new();
     let outside = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(outside.path(), pair.to("t")).unwrap();
     write(pair.from("t/x"), b"escape");
@@ -256,9 +301,8 @@ fn a_link_out_of_the_directory_is_not_followed() {
     assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
 }
 
-#[test]
-fn sources_that_cannot_be_sent_are_named() {
-    let pair = Pair::new();
+fn sources_that_cannot_be_sent_are_named(new: New<'_>) {
+    let pair = new();
     assert!(matches!(pair.put(&["nothing"]), Err(SessionError::Source(SourceError::NotFound(_)))));
     write(pair.from("a/x"), b"1");
     write(pair.from("b/x"), b"2");
@@ -267,10 +311,9 @@ fn sources_that_cannot_be_sent_are_named() {
     assert!(pair.diary.has("named twice"));
 }
 
-#[test]
-fn thousands_of_tiny_files_arrive_over_one_connection() {
+fn thousands_of_tiny_files_arrive_over_one_connection(new: New<'_>) {
     for len in [0, 2, 100] {
-        let pair = Pair::new();
+        let pair = new();
         for number in 0..3000 {
             write(pair.from(&format!("tree/{number}")), &noise(number, len));
         }
@@ -309,9 +352,8 @@ fn thousands_of_files_are_updated_over_one_connection() {
     pair.assert_same("tree/7", "tree/7");
 }
 
-#[test]
-fn files_that_were_there_and_changed_meanwhile_do_not_stop_the_others() {
-    let pair = Pair::new();
+fn files_that_were_there_and_changed_meanwhile_do_not_stop_the_others(new: New<'_>) {
+    let pair = new();
     for number in 0..100 {
         write(pair.from(&format!("tree/{number}")), &noise(number, 5000));
     }
@@ -324,9 +366,8 @@ fn files_that_were_there_and_changed_meanwhile_do_not_stop_the_others() {
     assert_eq!((summary.changed, summary.already_there), (60, 40));
 }
 
-#[test]
-fn what_cannot_be_read_is_told_to_who_gets_it() {
-    let pair = Pair::new();
+fn what_cannot_be_read_is_told_to_who_gets_it(new: New<'_>) {
+    let pair = new();
     write(pair.from("tree/good"), b"good");
     // A directory in the place of a file that was found, as one that can't be read looks like.
     write(pair.from("tree/gone"), b"gone");
@@ -337,9 +378,8 @@ fn what_cannot_be_read_is_told_to_who_gets_it() {
     assert!(!summary.is_complete());
 }
 
-#[test]
-fn a_partial_file_with_its_final_permissions_goes_on() {
-    let pair = Pair::new();
+fn a_partial_file_with_its_final_permissions_goes_on(new: New<'_>) {
+    let pair = new();
     write(pair.from("x"), &noise(9, 10 * CHUNK_LEN));
     let part = interrupt(&pair, "x");
     std::fs::set_permissions(&part, PermissionsExt::from_mode(0o400)).unwrap();
@@ -348,9 +388,8 @@ fn a_partial_file_with_its_final_permissions_goes_on() {
     pair.assert_same("x", "x");
 }
 
-#[test]
-fn a_refused_file_leaves_no_partial_file() {
-    let mut pair = Pair::new();
+fn a_refused_file_leaves_no_partial_file(new: New<'_>) {
+    let mut pair = new();
     pair.if_exists = IfExists::Fail;
     let old = noise(1, 100 * CHUNK_LEN);
     let mut new = old.clone();

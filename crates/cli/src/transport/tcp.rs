@@ -1,0 +1,38 @@
+//! TCP, and its flags.
+
+use std::net::SocketAddr;
+
+use link::{ConnectError, Link, Listener, TcpEndpoint, TcpLink, TcpOptions};
+
+use super::{Bind, Connect, Note};
+
+/// TCP, and its flags.
+#[derive(Debug, clap::Args)]
+pub struct TcpFlags {
+    /// The kernel's congestion control for the connection, such as bbr or cubic [default: the system's]
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Network")]
+    congestion: Option<String>,
+}
+
+impl TcpFlags {
+    fn options(&self) -> TcpOptions {
+        TcpOptions { congestion: self.congestion.clone() }
+    }
+}
+
+impl Bind for TcpFlags {
+    const LISTEN: &'static str = "127.0.0.1:8120";
+
+    fn bind(&self, address: SocketAddr, _note: Note) -> Result<Box<dyn Listener>, ConnectError> {
+        Ok(Box::new(TcpEndpoint::bind(address, &self.options())?))
+    }
+}
+
+impl Connect for TcpFlags {
+    const SERVER: &'static str = "127.0.0.1:8120";
+    const PORT: u16 = 8120;
+
+    fn connect(&self, server: &str, _note: Note) -> Result<Box<dyn Link>, ConnectError> {
+        Ok(Box::new(TcpLink::connect(server, &self.options())?))
+    }
+}

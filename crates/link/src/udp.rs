@@ -1,0 +1,245 @@
+//! The link over UDP.
+//!
+//! ```text
+//! sending    send: claim (arq) -> stage: ChunkSource::read, ahead -> batch: commit, seal -> socket: one call for many datagrams
+//! receiving  engine: slots, arrivals -> peer: handle (arq) -> inbox -> receive: Assembly (arq) -> ChunkSink::write
+//! ```
+//!
+//! One thread for each socket, the [engine](engine), receives and keeps the timers of all connections. Parts of chunks are
+//! sent by the thread that calls [`Link::send_chunks`]. Both share a [connection](peer) under a mutex that is never held
+//! over a system call.
+
+mod accept;
+mod account;
+mod arrivals;
+mod batch;
+mod closed;
+mod endpoint;
+mod engine;
+mod hub;
+mod inbox;
+mod mail;
+mod options;
+mod outbox;
+mod peer;
+mod plain;
+mod receive;
+mod send;
+mod slots;
+mod socket;
+mod stage;
+mod wake;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arq::Assembly;
+use framing::{ChunkSet, Message};
+
+use crate::block::Pool;
+use crate::{ChunkSink, ChunkSource, Closer, IDLE_LIMIT, Link, LinkError, LinkStats, PlainReport};
+use account::Account;
+use hub::{Handle, Hub, Request};
+use mail::Mail;
+use outbox::Outbox;
+use peer::Peer;
+
+pub use arq::Congestion;
+pub use endpoint::UdpEndpoint;
+pub use options::UdpOptions;
+
+/// How often a side that waits for chunks looks whether it has something to say.
+const TALK_INTERVAL: Duration = Duration::from_millis(50);
+/// How often source and sink hear what the link sees.
+const STATS_INTERVAL: Duration = Duration::from_millis(200);
+/// How long [`Link::finish`] waits for the peer.
+const FINISH_LIMIT: Duration = Duration::from_secs(2);
+
+/// A link over UDP.
+#[derive(Debug)]
+pub struct UdpLink {
+    peer: Arc<Peer>,
+    /// Keeps the I/O thread going.
+    handle: Arc<Handle>,
+    address: SocketAddr,
+    mail: Mail,
+    /// The message that was handed out last.
+    message: Vec<u8>,
+    outbox: Outbox,
+    scratch: Vec<u8>,
+    pool: Pool,
+    assembly: Assembly,
+    account: Account,
+    idle_limit: Duration,
+}
+
+impl UdpLink {
+    fn new(handle: Arc<Handle>, peer: Arc<Peer>, address: SocketAddr) -> Self {
+        Self {
+            peer,
+            handle,
+            address,
+            mail: Mail::default(),
+            message: Vec::new(),
+            outbox: Outbox::default(),
+            scratch: Vec::new(),
+            pool: Pool::default(),
+            assembly: Assembly::new(),
+            account: Account::default(),
+            idle_limit: IDLE_LIMIT,
+        }
+    }
+
+    /// Changes how long the conversation of the peer may be silent; [`IDLE_LIMIT`] unless changed.
+    pub const fn set_idle_limit(&mut self, limit: Duration) {
+        self.idle_limit = limit;
+    }
+
+    fn hub(&self) -> &Hub {
+        self.handle.hub()
+    }
+
+    fn send_message(&mut self, message: &Message<'_>) -> Result<(), LinkError> {
+        mail::encode(message, &mut self.scratch);
+        self.send_scratch()
+    }
+
+    /// Tells the peer what this side has seen of the path.
+    fn tell_stats(&mut self, account: &Account) -> Result<LinkStats, LinkError> {
+        let stats = account.stats(&self.peer.lock().conn.stats());
+        mail::encode_stats(&stats, &mut self.scratch);
+        self.send_scratch()?;
+        Ok(stats)
+    }
+
+    fn send_scratch(&mut self) -> Result<(), LinkError> {
+        let deadline = Instant::now() + self.idle_limit;
+        let mut state = self.peer.lock();
+        loop {
+            if let Some(error) = state.end() {
+                return Err(self.mail.refusal(&mut state).unwrap_or(error));
+            }
+            let now = Instant::now();
+            state.adapt_window(false);
+            if state.conn.send_message(now, &self.scratch) {
+                break;
+            }
+            if now >= deadline {
+                return Err(LinkError::Silent(self.idle_limit));
+            }
+            // Two sides that both talk must not block each other.
+            self.mail.fetch(&mut state)?;
+            self.peer.arm(&mut state, self.handle.hub());
+            state = self.peer.wait(state, deadline);
+        }
+        self.peer.flush_locked(state, self.handle.hub(), &mut self.outbox);
+        Ok(())
+    }
+
+    fn link_stats(&self) -> LinkStats {
+        self.mail.stats().unwrap_or_else(|| self.account.stats(&self.peer.lock().conn.stats()))
+    }
+}
+
+impl Link for UdpLink {
+    fn peer(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn send(&mut self, message: &Message<'_>) -> Result<(), LinkError> {
+        self.send_message(message)
+    }
+
+    fn recv(&mut self, wait: Duration) -> Result<Message<'_>, LinkError> {
+        let deadline = Instant::now() + wait;
+        let mut state = self.peer.lock();
+        self.message = loop {
+            if let Some(message) = self.mail.pop() {
+                break message;
+            }
+            self.mail.fetch(&mut state)?;
+            self.peer.arm(&mut state, self.handle.hub());
+            if let Some(message) = self.mail.pop() {
+                break message;
+            }
+            if let Some(error) = state.end() {
+                return Err(error);
+            }
+            if Instant::now() >= deadline {
+                return Err(LinkError::Silent(wait));
+            }
+            state = self.peer.wait(state, deadline);
+        };
+        drop(state);
+        mail::decode(&self.message)
+    }
+
+    fn send_chunks(&mut self, wanted: &ChunkSet, source: &mut dyn ChunkSource) -> Result<(), LinkError> {
+        self.send_all(wanted, source)
+    }
+
+    fn recv_chunks(&mut self, wanted: &mut ChunkSet, sink: &mut dyn ChunkSink) -> Result<(), LinkError> {
+        self.recv_all(wanted, sink)
+    }
+
+    fn expect_to_send(&mut self, bytes: u64) {
+        let mut state = self.peer.lock();
+        state.conn.expect_bulk(Instant::now(), bytes);
+        self.peer.flush_locked(state, self.handle.hub(), &mut self.outbox);
+    }
+
+    fn is_plain_capable(&self) -> bool {
+        true
+    }
+
+    fn send_plain(&mut self, wanted: &ChunkSet, source: &mut dyn ChunkSource) -> Result<(), LinkError> {
+        self.send_each(wanted, source)
+    }
+
+    fn recv_plain(
+        &mut self,
+        wanted: &mut ChunkSet,
+        sink: &mut dyn ChunkSink,
+    ) -> Result<PlainReport, LinkError> {
+        self.recv_each(wanted, sink)
+    }
+
+    fn stats(&self) -> Option<LinkStats> {
+        Some(self.link_stats())
+    }
+
+    fn finish(&mut self) {
+        let deadline = Instant::now() + FINISH_LIMIT;
+        let mut state = self.peer.lock();
+        while state.end().is_none() && !state.conn.messages_acknowledged() && Instant::now() < deadline {
+            state = self.peer.wait(state, deadline);
+        }
+        // What the sender told last; what else there is, nobody wants to hear any more.
+        let _ = self.mail.fetch(&mut state);
+        drop(state);
+        self.peer.close(self.handle.hub(), &mut self.outbox);
+    }
+
+    fn closer(&self) -> io::Result<Closer> {
+        let (peer, hub) = (Arc::clone(&self.peer), Arc::downgrade(self.handle.hub()));
+        Ok(Closer::new(move || {
+            if let Some(hub) = hub.upgrade() {
+                peer.close(&hub, &mut Outbox::default());
+            }
+        }))
+    }
+}
+
+impl Drop for UdpLink {
+    fn drop(&mut self) {
+        self.peer.close(self.handle.hub(), &mut self.outbox);
+        let mut state = self.peer.lock();
+        state.inbox.clear();
+        let last = std::mem::take(&mut state.farewell);
+        let to = state.conn.remote();
+        drop(state);
+        self.handle.hub().request(Request::Forget { cid: self.peer.cid(), last, to });
+    }
+}

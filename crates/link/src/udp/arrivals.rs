@@ -1,0 +1,107 @@
+//! From received bytes to packets.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use framing::packet::Packet;
+use quinn_udp::RecvMeta;
+
+use super::slots::is_dense;
+use crate::block::Block;
+
+/// How long ago a datagram may have come for the kernel's time to be taken. One that waited longer met a queue in the socket,
+/// which is a part of the path then.
+const MOST_AGE: Duration = Duration::from_millis(5);
+
+/// The time, by the clock that durations are measured with and by the one that the kernel tells.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    pub(super) now: Instant,
+    /// Since 1970.
+    wall: Duration,
+}
+
+impl Clock {
+    pub(super) fn now() -> Self {
+        Self { now: Instant::now(), wall: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default() }
+    }
+
+    /// When a datagram came that the kernel gave this time.
+    fn instant(&self, timestamp: Option<Duration>) -> Instant {
+        let age = timestamp.map(|timestamp| self.wall.saturating_sub(timestamp));
+        age.filter(|age| *age <= MOST_AGE).and_then(|age| self.now.checked_sub(age)).unwrap_or(self.now)
+    }
+}
+
+/// A datagram that is a packet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival<'a> {
+    pub(super) packet: Packet<'a>,
+    pub(super) from: SocketAddr,
+    /// The address of ours that it was sent to.
+    pub(super) to: Option<IpAddr>,
+    /// When the kernel received it.
+    pub(super) at: Instant,
+    /// The block that it lies in, and where.
+    pub(super) block: &'a Arc<Block>,
+    pub(super) start: usize,
+    pub(super) end: usize,
+    /// Whether the block is to be kept, not copied from.
+    pub(super) dense: bool,
+}
+
+impl Arrival<'_> {
+    pub(super) const fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub(super) fn datagram(&self) -> &[u8] {
+        &self.block.bytes()[self.start..self.end]
+    }
+
+    /// The connection that it is for; none of an Init, nor of a Reset, which tells the other side's id.
+    pub(super) const fn cid(&self) -> Option<u32> {
+        match self.packet {
+            Packet::Init { .. } | Packet::Reset { .. } => None,
+            Packet::Retry { client_cid: cid, .. }
+            | Packet::Version { client_cid: cid, .. }
+            | Packet::Connect { server_cid: cid, .. }
+            | Packet::Data { cid, .. }
+            | Packet::Plain { cid, .. } => Some(cid),
+        }
+    }
+}
+
+/// Appends the packets of one slot: how many datagrams were none.
+pub(super) fn parse<'a>(
+    block: &'a Arc<Block>,
+    meta: &RecvMeta,
+    clock: &Clock,
+    arrivals: &mut Vec<Arrival<'a>>,
+) -> u64 {
+    let len = meta.len.min(block.bytes().len());
+    let stride = meta.stride.max(1);
+    let dense = is_dense(len);
+    let at = clock.instant(meta.timestamp);
+    let mut garbage = 0;
+    for start in (0..len).step_by(stride) {
+        let end = len.min(start + stride);
+        match Packet::parse(&block.bytes()[start..end]) {
+            Ok(packet) => {
+                arrivals.push(Arrival {
+                    packet,
+                    from: meta.addr,
+                    to: meta.dst_ip,
+                    at,
+                    block,
+                    start,
+                    end,
+                    dense,
+                });
+            }
+            Err(_) => garbage += 1,
+        }
+    }
+    garbage
+}

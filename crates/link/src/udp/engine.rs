@@ -1,0 +1,330 @@
+//! The I/O thread: one for each socket, whoever is behind it.
+//!
+//! It receives what comes for all connections of the socket, keeps their timers, and sends what they have to say by
+//! themselves: acknowledgements, messages that were lost, probes. Parts of chunks are sent by the sessions' threads.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arq::Received;
+use framing::packet::{CRC_LEN, Packet};
+use rustix::event::PollFlags;
+
+use super::accept::{LEAST_WINDOW, Server, WINDOW};
+use super::arrivals::{Arrival, Clock, parse};
+use super::closed::{Answer, Closed};
+use super::hub::{Handle, Hub, Request};
+use super::inbox::What;
+use super::outbox::Outbox;
+use super::peer::Peer;
+use super::slots::Slots;
+use super::wake::wait;
+
+/// Batches that are received before timers have their turn.
+const ROUNDS: usize = 8;
+/// How long the thread rests when the socket fails without telling anything that could be done about it.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How often in a row a port must be refused before it counts as closed.
+const MOST_REFUSED: u32 = 3;
+
+/// After so long a silence a client looks whether its own address is still what it was.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// What the I/O thread knows.
+#[derive(Debug)]
+struct Engine {
+    hub: Arc<Hub>,
+    /// Of a client's socket there is none.
+    server: Option<Server>,
+    routes: HashMap<u32, Route>,
+    timers: BTreeSet<(Instant, u32)>,
+    closed: Closed,
+    outbox: Outbox,
+    /// How often the kernel said that nobody listens there, since something came from there.
+    refused: u32,
+    has_heard: bool,
+    /// When something was heard, or the own address was looked at, last. Only a client's address matters to its socket.
+    checked: Instant,
+    garbage: u64,
+}
+
+#[derive(Debug)]
+struct Route {
+    peer: Arc<Peer>,
+    /// Its entry in the timers.
+    timer: Option<Instant>,
+}
+
+/// Starts the I/O thread of a socket.
+pub(super) fn start(hub: &Arc<Hub>, server: Option<Server>) -> io::Result<Arc<Handle>> {
+    let engine = Engine {
+        hub: Arc::clone(hub),
+        server,
+        routes: HashMap::new(),
+        timers: BTreeSet::new(),
+        closed: Closed::default(),
+        outbox: Outbox::default(),
+        refused: 0,
+        has_heard: false,
+        checked: Instant::now(),
+        garbage: 0,
+    };
+    let thread = std::thread::Builder::new().name("udp".into()).spawn(move || engine.run())?;
+    Ok(Arc::new(Handle::new(Arc::clone(hub), thread)))
+}
+
+impl Engine {
+    fn run(mut self) {
+        let hub = Arc::clone(&self.hub);
+        let mut slots = Slots::new();
+        loop {
+            let deadline = self.timers.first().map(|(timer, _)| *timer);
+            let ready = wait(&[(hub.port(), PollFlags::IN), (hub.waker(), PollFlags::IN)], deadline);
+            let [readable, woken] = ready.unwrap_or_else(|_| {
+                std::thread::sleep(PAUSE);
+                [true, true]
+            });
+            if woken {
+                hub.waker().settle();
+                if self.obey().is_break() {
+                    return;
+                }
+            }
+            if readable {
+                self.receive(&mut slots);
+            }
+            self.fire_timers();
+        }
+    }
+
+    /// Does what the sessions' threads asked for. Breaks when none is left.
+    fn obey(&mut self) -> std::ops::ControlFlow<()> {
+        let now = Instant::now();
+        for request in self.hub.take_requests() {
+            match request {
+                Request::Add(peer) => {
+                    let cid = peer.cid();
+                    self.routes.entry(cid).or_insert(Route { peer, timer: None }).arm(&mut self.timers);
+                }
+                Request::Arm(cid) => {
+                    if let Some(route) = self.routes.get_mut(&cid) {
+                        route.arm(&mut self.timers);
+                    }
+                }
+                Request::Forget { cid, last, to } => {
+                    if let Some(timer) = self.routes.remove(&cid).and_then(|route| route.timer) {
+                        self.timers.remove(&(timer, cid));
+                    }
+                    self.closed.add(now, cid, last, to);
+                    self.share_memory();
+                }
+                Request::Refused => self.note_refused(),
+                Request::Stop => return std::ops::ControlFlow::Break(()),
+            }
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    fn receive(&mut self, slots: &mut Slots) {
+        let hub = Arc::clone(&self.hub);
+        for _ in 0..ROUNDS {
+            match slots.receive(hub.port()) {
+                Ok(0) => return,
+                Ok(used) => {
+                    self.take(slots, used);
+                    if used < quinn_udp::BATCH_SIZE {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => self.note_refused(),
+                Err(_) => return std::thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    /// Takes in what was received.
+    fn take(&mut self, slots: &Slots, used: usize) {
+        let clock = Clock::now();
+        let now = clock.now;
+        let mut arrivals = Vec::with_capacity(used);
+        for (block, meta) in slots.used(used) {
+            self.garbage += parse(block, meta, &clock, &mut arrivals);
+        }
+        // Those of one peer together, in the order in which they came.
+        if arrivals.windows(2).any(|pair| pair[0].cid() != pair[1].cid()) {
+            arrivals.sort_by_key(Arrival::cid);
+        }
+        let mut rest = arrivals.as_slice();
+        while let Some(first) = rest.first() {
+            let count = rest.iter().take_while(|arrival| arrival.cid() == first.cid()).count();
+            let (group, after) = rest.split_at(count);
+            match first.cid() {
+                Some(cid) if self.routes.contains_key(&cid) => self.feed(now, cid, group),
+                _ => group.iter().for_each(|arrival| self.meet(now, arrival)),
+            }
+            rest = after;
+        }
+        self.send();
+    }
+
+    /// Gives a connection what came for it.
+    fn feed(&mut self, now: Instant, cid: u32, group: &[Arrival<'_>]) {
+        let Some(route) = self.routes.get_mut(&cid) else { return };
+        self.has_heard = true;
+        self.checked = now;
+        self.refused = 0;
+        let peer = Arc::clone(&route.peer);
+        let mut state = peer.lock();
+        let before = state.inbox.deliveries();
+        for arrival in group {
+            let received = state.conn.handle(now, arrival.at, arrival.from, &arrival.packet, arrival.len());
+            let (chunk, what, payload, end) = match received {
+                Received::Nothing | Received::Datagram(_) => continue,
+                Received::Plain { .. } if state.inbox.is_full() => continue,
+                Received::Part { chunk, unit, payload } => {
+                    (chunk, What::Part(unit), payload, arrival.end - CRC_LEN)
+                }
+                Received::Plain { chunk, payload, intact } => {
+                    (chunk, What::Plain { intact }, payload, arrival.end)
+                }
+            };
+            if arrival.dense {
+                state.inbox.keep(arrival.block, chunk, what, end - payload.len()..end);
+            } else {
+                state.inbox.copy(chunk, what, payload);
+            }
+        }
+        state.inbox.settle(before);
+        if let Some(last) =
+            group.last().filter(|last| state.local.is_some() && last.from == state.conn.remote())
+        {
+            state.local = last.to;
+        }
+        state.poll_transmit(now, &mut self.outbox);
+        route.arm_locked(&mut self.timers, &mut state);
+        peer.notify(&mut state);
+    }
+
+    /// Judges a packet of nobody that is known.
+    fn meet(&mut self, now: Instant, arrival: &Arrival<'_>) {
+        if let Some(cid) = arrival.cid() {
+            // The packet before this one may have been the first of the same client.
+            if self.routes.contains_key(&cid) {
+                return self.feed(now, cid, std::slice::from_ref(arrival));
+            }
+            match (self.closed.answer(now, cid, arrival.from), &mut self.server) {
+                (Some(Answer::Last(last)), Some(server)) => {
+                    self.outbox.bytes().extend_from_slice(last);
+                    self.outbox.end(arrival.from, server.own_address(arrival));
+                    return;
+                }
+                (Some(Answer::Reset), Some(server)) => return server.reset(now, arrival, &mut self.outbox),
+                (Some(_), _) => return,
+                (None, _) => {}
+            }
+        }
+        let Some(server) = &mut self.server else {
+            // A Reset is for the only connection that a client's socket has. Clients send none themselves.
+            let only = self.routes.keys().next().copied();
+            if let (Packet::Reset { .. }, Some(cid)) = (arrival.packet, only) {
+                self.feed(now, cid, std::slice::from_ref(arrival));
+            }
+            return;
+        };
+        if let Some(peer) = server.meet(now, arrival, &mut self.outbox) {
+            let cid = peer.cid();
+            self.routes.insert(cid, Route { peer: Arc::clone(&peer), timer: None });
+            server.introduce(peer);
+            self.share_memory();
+            self.feed(now, cid, std::slice::from_ref(arrival));
+        }
+    }
+
+    /// Gives each connection its share of what may wait for the sessions.
+    fn share_memory(&self) {
+        if self.server.is_some() {
+            let share = (WINDOW / self.routes.len().max(1) as u64).max(LEAST_WINDOW);
+            self.routes.values().for_each(|route| route.peer.lock().share = share);
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let now = Instant::now();
+        if self.server.is_none() && now.saturating_duration_since(self.checked) >= SILENCE {
+            self.checked = now;
+            // Where that fails there is no network now; it is tried again.
+            let _ = self.hub.port().follow_address();
+        }
+        let later = self.timers.split_off(&(now, u32::MAX));
+        for (_, cid) in std::mem::replace(&mut self.timers, later) {
+            let Some(route) = self.routes.get_mut(&cid) else { continue };
+            route.timer = None;
+            let peer = Arc::clone(&route.peer);
+            let mut state = peer.lock();
+            state.armed = None;
+            if state.conn.timeout().is_some_and(|timeout| timeout <= now) {
+                state.conn.handle_timeout(now);
+                state.poll_transmit(now, &mut self.outbox);
+                peer.notify(&mut state);
+            }
+            route.arm_locked(&mut self.timers, &mut state);
+        }
+        self.send();
+    }
+
+    /// Sends what has gathered.
+    fn send(&mut self) {
+        if self.outbox.is_empty() {
+            return;
+        }
+        let outcome = self.outbox.send(self.hub.port());
+        for (to, len) in outcome.too_big {
+            for route in self.routes.values() {
+                let mut state = route.peer.lock();
+                if state.conn.remote() == to {
+                    state.conn.too_big(len);
+                }
+            }
+        }
+        if outcome.refused {
+            self.note_refused();
+        }
+    }
+
+    /// Takes note that the kernel says that nobody listens at the other end. Once may be left over from the past.
+    fn note_refused(&mut self) {
+        self.refused += 1;
+        if self.has_heard && self.refused < MOST_REFUSED {
+            return;
+        }
+        for route in self.routes.values() {
+            let mut state = route.peer.lock();
+            state.broken.get_or_insert(io::ErrorKind::ConnectionRefused);
+            route.peer.notify(&mut state);
+        }
+    }
+}
+
+impl Route {
+    /// Sees to it that its timer goes off when the connection wants it to, or earlier.
+    fn arm(&mut self, timers: &mut BTreeSet<(Instant, u32)>) {
+        let peer = Arc::clone(&self.peer);
+        self.arm_locked(timers, &mut peer.lock());
+    }
+
+    fn arm_locked(&mut self, timers: &mut BTreeSet<(Instant, u32)>, state: &mut super::peer::State) {
+        let timeout = state.conn.timeout();
+        // One that goes off too early is only looked at in vain; moving it each time would cost more.
+        if let Some(timeout) = timeout
+            && self.timer.is_none_or(|timer| timeout < timer)
+        {
+            if let Some(timer) = self.timer.replace(timeout) {
+                timers.remove(&(timer, self.peer.cid()));
+            }
+            timers.insert((timeout, self.peer.cid()));
+        }
+        state.armed = self.timer;
+    }
+}

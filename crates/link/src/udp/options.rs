@@ -1,0 +1,66 @@
+//! Settings of UDP links.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arq::{Config, Congestion};
+
+use crate::IDLE_LIMIT;
+
+/// Takes a line that the user should read.
+type Note = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Settings of UDP links.
+#[derive(Clone, Default)]
+pub struct UdpOptions {
+    /// How the sending rate is found.
+    pub congestion: Congestion,
+    /// The most that is sent, in bits/s on the wire. What [`Congestion::Fixed`] sends at.
+    pub rate: Option<u64>,
+    /// The largest IP packet that may be sent, in bytes; found out by probing unless given.
+    pub mtu: Option<u16>,
+    /// Takes lines that the user should read, such as a setting of the system that is in the way.
+    pub note: Option<Note>,
+}
+
+impl UdpOptions {
+    /// The settings of a connection with this address, of which so many bytes of chunks may wait to be taken.
+    pub(super) fn config(&self, peer: SocketAddr, window: u64) -> Config {
+        let overhead = overhead(peer);
+        let mut config = Config {
+            congestion: self.congestion,
+            max_rate: self.rate,
+            overhead,
+            idle_limit: IDLE_LIMIT,
+            window,
+            ..Config::default()
+        };
+        if let Some(mtu) = self.mtu {
+            config.max_datagram = mtu.saturating_sub(overhead);
+        }
+        config
+    }
+
+    pub(super) fn say(&self, line: &str) {
+        if let Some(note) = &self.note {
+            note(line);
+        }
+    }
+}
+
+impl fmt::Debug for UdpOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { congestion, rate, mtu, note: _ } = self;
+        f.debug_struct("UdpOptions")
+            .field("congestion", congestion)
+            .field("rate", rate)
+            .field("mtu", mtu)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes of the IP and UDP headers of a datagram to this address.
+fn overhead(peer: SocketAddr) -> u16 {
+    if peer.ip().to_canonical().is_ipv4() { 20 + 8 } else { 40 + 8 }
+}

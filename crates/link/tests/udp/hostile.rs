@@ -1,0 +1,258 @@
+//! Peers that are strange or gone, and strangers.
+
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use framing::packet::{self, Packet};
+use framing::{ChunkSet, Message, Part};
+use link::{ConnectError, Link, LinkError, Listener, UdpEndpoint, UdpLink, UdpOptions};
+
+use crate::relay::Harm;
+use crate::store::{Sink, Source};
+use crate::{WAIT, accept, connect, endpoint, localhost, relayed, whole};
+
+/// Whether nobody waits to be served, nor comes within a moment.
+fn nobody_came(server: &mut UdpEndpoint) -> bool {
+    let (wake, other) = UnixStream::pair().unwrap();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        drop(other);
+    });
+    server.accept(wake.as_fd()).unwrap().is_none()
+}
+
+#[test]
+fn nobody_there_is_noticed_at_once() {
+    let free = UdpSocket::bind(localhost()).unwrap().local_addr().unwrap();
+    let began = Instant::now();
+    let error = UdpLink::connect(&free.to_string(), &UdpOptions::default()).unwrap_err();
+    assert!(matches!(error, ConnectError::Connect { .. }) && error.is_passing(), "{error}");
+    assert!(error.to_string().contains("refused"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(matches!(
+        UdpLink::connect("no.such.host.invalid:1", &UdpOptions::default()),
+        Err(ConnectError::Lookup { .. })
+    ));
+}
+
+#[test]
+fn a_server_that_was_started_anew_is_noticed_at_once() {
+    let (mut near, far, first, relay) = relayed(Harm::default());
+    let second = endpoint();
+    relay.turn_to(second.local_addr());
+    let began = Instant::now();
+    let error = near.send_chunks(&ChunkSet::from(0..100_000), &mut Source::default()).unwrap_err();
+    assert!(matches!(error, LinkError::Broken(_)) && error.is_passing(), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    drop((far, first));
+}
+
+#[test]
+fn a_server_that_is_gone_is_noticed_at_once() {
+    let (mut near, far, endpoint, relay) = relayed(Harm::default());
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let error = near.send_chunks(&ChunkSet::from(0..1_000_000), &mut Source::default()).unwrap_err();
+            assert!(matches!(error, LinkError::Broken(_)) && error.is_passing(), "{error}");
+        });
+        std::thread::sleep(Duration::from_millis(200));
+        drop(relay);
+    });
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    drop((far, endpoint));
+}
+
+#[test]
+fn a_peer_that_is_silent_is_given_up() {
+    let (mut near, _far, _endpoint) = whole();
+    near.set_idle_limit(Duration::from_millis(30));
+    assert!(matches!(near.recv(Duration::from_millis(30)), Err(LinkError::Silent(_))));
+    let error = near.recv_chunks(&mut ChunkSet::from(0..1), &mut Sink::default()).unwrap_err();
+    assert!(matches!(error, LinkError::Silent(_)) && error.is_passing(), "{error}");
+    let error = near.send_chunks(&ChunkSet::from(0..1_000_000), &mut Source::default()).unwrap_err();
+    assert!(matches!(error, LinkError::Silent(_)), "{error}");
+}
+
+#[test]
+fn a_closer_ends_a_wait_and_tells_the_peer() {
+    let (mut near, mut far, _endpoint) = whole();
+    let closer = near.closer().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert!(matches!(near.recv(WAIT), Err(LinkError::Closed))));
+        std::thread::sleep(Duration::from_millis(50));
+        closer.close();
+        assert!(matches!(far.recv(WAIT), Err(LinkError::Closed)));
+    });
+    assert!(matches!(near.send(&Message::Working), Err(LinkError::Closed)));
+}
+
+#[test]
+fn what_was_said_before_the_end_is_heard() {
+    let (mut near, mut far, _endpoint) = whole();
+    for _ in 0..10 {
+        near.send(&Message::Working).unwrap();
+    }
+    near.finish();
+    drop(near);
+    std::thread::sleep(Duration::from_millis(50));
+    for _ in 0..10 {
+        assert_eq!(far.recv(WAIT).unwrap(), Message::Working);
+    }
+    assert!(matches!(far.recv(WAIT), Err(LinkError::Closed)));
+}
+
+#[test]
+fn a_server_of_another_version_is_named() {
+    let server = UdpSocket::bind(localhost()).unwrap();
+    let address = server.local_addr().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut buffer = [0; 2048];
+            let (len, from) = server.recv_from(&mut buffer).unwrap();
+            let Packet::Init { client_cid, echo, .. } = Packet::parse(&buffer[..len]).unwrap() else {
+                panic!()
+            };
+            let mut answer = Vec::new();
+            packet::version(&mut answer, client_cid, echo);
+            answer.truncate(answer.len() - 4);
+            answer[4] = 9;
+            packet::seal(&mut answer, 0);
+            server.send_to(&answer, from).unwrap();
+        });
+        let mut link = connect(address);
+        let error = link.recv(WAIT).unwrap_err();
+        assert!(matches!(error, LinkError::Version(9)), "{error}");
+    });
+}
+
+#[test]
+fn chunks_that_nobody_asked_for_end_the_link() {
+    let (mut near, mut far, _endpoint) = whole();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut wanted = ChunkSet::from(0..10);
+            let error = far.recv_chunks(&mut wanted, &mut Sink::default()).unwrap_err();
+            assert!(matches!(error, LinkError::Misbehaved(_)) && error.is_peers_fault(), "{error}");
+            drop(far);
+        });
+        let error = near.send_chunks(&ChunkSet::from(5..2000), &mut Source::default()).unwrap_err();
+        assert!(matches!(error, LinkError::Closed), "{error}");
+    });
+}
+
+#[test]
+fn garbage_copies_and_spoofed_datagrams_change_nothing() {
+    let (mut near, mut far, endpoint, relay) = relayed(Harm { longest: Some(1472), ..Harm::default() });
+    let server = endpoint.local_addr();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let stranger = UdpSocket::bind(localhost()).unwrap();
+            stranger.set_nonblocking(true).unwrap();
+            let mut count = 0_u32;
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                for datagram in relay.kept().iter().take(50) {
+                    // As it was, cut short, damaged, with another number, and with a hole punched into it.
+                    let _ = stranger.send_to(datagram, server);
+                    let _ = stranger.send_to(&datagram[..datagram.len() / 2], server);
+                    let mut changed = datagram.clone();
+                    count = count.wrapping_add(0x1_2345);
+                    let at = count as usize % changed.len();
+                    changed[at] ^= 0x55;
+                    let _ = stranger.send_to(&changed, server);
+                    let _ = stranger.send_to(&count.to_be_bytes().repeat(20), server);
+                    let _ = stranger.send_to(&[], server);
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        scope.spawn(|| {
+            near.send_chunks(&ChunkSet::from(0..3000), &mut Source::default()).unwrap();
+            near.send(&Message::End(Part::Chunks)).unwrap();
+            assert_eq!(near.recv(WAIT).unwrap(), Message::Working);
+        });
+        let (mut missing, mut sink) = (ChunkSet::from(0..3000), Sink::default());
+        far.recv_chunks(&mut missing, &mut sink).unwrap();
+        assert!(missing.is_empty() && sink.whole().len() == 3000);
+        assert_eq!(far.recv(WAIT).unwrap(), Message::End(Part::Chunks));
+        far.send(&Message::Working).unwrap();
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn strangers_cost_nothing_and_are_sent_little() {
+    let mut server = endpoint();
+    let address = server.local_addr();
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+        status.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    };
+    let stranger = UdpSocket::bind(localhost()).unwrap();
+    stranger.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let (mut sent, mut got) = (0, 0);
+    let mut buffer = [0; 2048];
+    let mut flood = |from: u32, count: u32| {
+        for cid in from..from + count {
+            let mut init = Vec::new();
+            packet::init(&mut init, packet::VERSION, cid, u64::from(cid));
+            // Connect with a token that is made up, and a packet of a connection that there is not.
+            let mut connect = Vec::new();
+            packet::begin_connect(&mut connect, cid, cid, &[7; packet::TOKEN_LEN], 0);
+            packet::put_ping(&mut connect);
+            packet::seal(&mut connect, 0);
+            let mut data = Vec::new();
+            packet::begin_data(&mut data, cid, 5);
+            packet::put_padding(&mut data, 100);
+            packet::seal(&mut data, 0);
+            for datagram in [init, connect, data] {
+                sent += datagram.len();
+                stranger.send_to(&datagram, address).unwrap();
+            }
+            if cid % 64 == 0 {
+                while let Ok(len) = stranger.recv(&mut buffer) {
+                    got += len;
+                    if len < 40 {
+                        break;
+                    }
+                }
+            }
+        }
+    };
+    flood(0, 2000);
+    let before = resident();
+    flood(2000, 20_000);
+    while let Ok(len) = stranger.recv(&mut buffer) {
+        got += len;
+    }
+    assert!(resident() < before + (4 << 20), "{} more", resident() - before);
+    assert!(got > 0 && got < 3 * sent, "{got} for {sent}");
+    // And nobody came of it, while a client that means it is served.
+    assert!(nobody_came(&mut server));
+    let mut near = connect(address);
+    let mut far = accept(&mut server);
+    near.send(&Message::Working).unwrap();
+    assert_eq!(far.recv(WAIT).unwrap(), Message::Working);
+}
+
+#[test]
+fn a_late_copy_of_the_first_packets_opens_nothing() {
+    let (mut near, mut far, mut server, relay) = relayed(Harm::default());
+    near.send(&Message::Working).unwrap();
+    assert_eq!(far.recv(WAIT).unwrap(), Message::Working);
+    near.finish();
+    far.finish();
+    drop((near, far));
+    std::thread::sleep(Duration::from_millis(50));
+    let copies = relay.kept();
+    drop(relay);
+    let again = UdpSocket::bind(localhost()).unwrap();
+    for copy in copies {
+        again.send_to(&copy, server.local_addr()).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(nobody_came(&mut server));
+}

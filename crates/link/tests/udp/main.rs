@@ -1,0 +1,63 @@
+//! The link over UDP, through a relay that harms it, and against peers that are strange or gone.
+#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+mod hostile;
+mod relay;
+mod store;
+mod transfer;
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use link::{Link, Listener, UdpEndpoint, UdpLink, UdpOptions};
+
+const WAIT: Duration = Duration::from_secs(20);
+
+fn endpoint_with(options: &UdpOptions) -> UdpEndpoint {
+    UdpEndpoint::bind("127.0.0.1:0".parse().unwrap(), options).unwrap()
+}
+
+fn endpoint() -> UdpEndpoint {
+    endpoint_with(&UdpOptions::default())
+}
+
+fn accept(endpoint: &mut UdpEndpoint) -> Box<dyn Link> {
+    let (wake, _keep) = UnixStream::pair().unwrap();
+    endpoint.accept(wake.as_fd()).unwrap().unwrap()
+}
+
+fn connect(server: impl ToString) -> UdpLink {
+    UdpLink::connect(&server.to_string(), &UdpOptions::default()).unwrap()
+}
+
+/// Both ends of a link, and what listens.
+fn whole_with(options: &UdpOptions) -> (UdpLink, Box<dyn Link>, UdpEndpoint) {
+    let mut endpoint = endpoint_with(options);
+    let server = endpoint.local_addr().to_string();
+    let link = UdpLink::connect(&server, options).unwrap();
+    let far = accept(&mut endpoint);
+    (link, far, endpoint)
+}
+
+fn whole() -> (UdpLink, Box<dyn Link>, UdpEndpoint) {
+    whole_with(&UdpOptions::default())
+}
+
+fn mtu(mtu: u16) -> UdpOptions {
+    UdpOptions { mtu: Some(mtu), ..UdpOptions::default() }
+}
+
+/// A link through a relay that does this to its datagrams.
+fn relayed(harm: relay::Harm) -> (UdpLink, Box<dyn Link>, UdpEndpoint, relay::Relay) {
+    let mut endpoint = endpoint();
+    let relay = relay::Relay::new(endpoint.local_addr(), harm);
+    let link = connect(relay.address());
+    let far = accept(&mut endpoint);
+    (link, far, endpoint, relay)
+}
+
+fn localhost() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
