@@ -89,7 +89,8 @@ impl BlackHole {
             None if len <= BASE_LEN => return None,
             None => {
                 let loss = self.loss_before.map_or(loss, |before| before.min(loss));
-                let first = Suspicion { since: sent, least: len, lost: 1, small_came: 0, small_lost: 0, loss };
+                let first =
+                    Suspicion { since: sent, least: len, lost: 1, small_came: 0, small_lost: 0, loss };
                 self.suspicion = Some(first);
             }
         }

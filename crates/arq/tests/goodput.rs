@@ -2,6 +2,8 @@
 //!
 //! `TANDEM_BLESS=1 cargo test --release -p arq --test goodput` writes it anew.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
+
 mod simulation;
 
 use std::fmt::Write as _;

@@ -3,6 +3,8 @@
 //! `TANDEM_SEEDS=5000 cargo test --release -p arq --test transfers` tries that many of each kind.
 //! `TANDEM_SEED=17` tries one of them and says how it went.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
+
 mod simulation;
 
 use std::time::Duration;
@@ -79,7 +81,10 @@ fn check(kind: &str, seed: u64, most_loss: f64, most_bytes: f64) {
         for moment in &report.moments {
             println!("{moment:?}");
         }
-        println!("{:?} {:?} {:?} {} {} {}", report.took, report.end, report.stats, report.whole, report.delivered, scenario.bytes);
+        println!(
+            "{:?} {:?} {:?} {} {} {}",
+            report.took, report.end, report.stats, report.whole, report.delivered, scenario.bytes
+        );
     }
     if std::env::var_os("TANDEM_TABLE").is_some() {
         println!(
@@ -116,7 +121,10 @@ fn check_memory(seed: &str, scenario: &Scenario, cost: &Cost, report: &Report) {
     let time = (cost.rtt + queue) * 4 + Duration::from_secs(1);
     let most = 3000 + (scenario.up.rate.unwrap() as f64 / 8.0 * time.as_secs_f64() / 1000.0) as usize;
     let kept = &report.most;
-    assert!(kept.packets <= most && kept.parts <= most && report.most_open <= most, "{seed}: {kept:?}, {most} allowed");
+    assert!(
+        kept.packets <= most && kept.parts <= most && report.most_open <= most,
+        "{seed}: {kept:?}, {most} allowed"
+    );
     assert!(kept.ranges <= 2048 && kept.message_bytes <= 2 << 20, "{seed}: {kept:?}");
     let window = scenario.config.window;
     assert!(report.most_waiting <= window, "{seed}: {} bytes wait, {window} may", report.most_waiting);

@@ -73,6 +73,8 @@ pub struct UdpLink {
     assembly: Assembly,
     account: Account,
     idle_limit: Duration,
+    /// Whether the peer has said something since this side did: then it has gone on without waiting for more.
+    is_answered: bool,
 }
 
 impl UdpLink {
@@ -82,6 +84,7 @@ impl UdpLink {
             handle,
             address,
             mail: Mail::default(),
+            is_answered: false,
             message: Vec::new(),
             outbox: Outbox::default(),
             scratch: Vec::new(),
@@ -115,6 +118,7 @@ impl UdpLink {
     }
 
     fn send_scratch(&mut self) -> Result<(), LinkError> {
+        self.is_answered = false;
         let deadline = Instant::now() + self.idle_limit;
         let mut state = self.peer.lock();
         loop {
@@ -173,6 +177,7 @@ impl Link for UdpLink {
             state = self.peer.wait(state, deadline);
         };
         drop(state);
+        self.is_answered = true;
         mail::decode(&self.message)
     }
 
@@ -211,7 +216,8 @@ impl Link for UdpLink {
     }
 
     fn finish(&mut self) {
-        let deadline = Instant::now() + FINISH_LIMIT;
+        // Who has had the other's last word need not wait until its own last words are acknowledged: that costs a round trip.
+        let deadline = Instant::now() + if self.is_answered { Duration::ZERO } else { FINISH_LIMIT };
         let mut state = self.peer.lock();
         while state.end().is_none() && !state.conn.messages_acknowledged() && Instant::now() < deadline {
             state = self.peer.wait(state, deadline);

@@ -105,7 +105,10 @@ impl Pair {
                 self.on_way[1 - side].push_back(datagram);
             }
             let kept = end.footprint();
-            assert!(kept.packets < 100_000 && kept.message_bytes < 3 << 20 && kept.ranges <= 2048, "{kept:?}");
+            assert!(
+                kept.packets < 100_000 && kept.message_bytes < 3 << 20 && kept.ranges <= 2048,
+                "{kept:?}"
+            );
         }
         for way in &mut self.on_way {
             way.truncate(500);
@@ -136,7 +139,11 @@ impl Pair {
             // Frames in a packet that is right otherwise.
             1 | 2 => {
                 let mut datagram = Vec::new();
-                let pn = if what % 8 == 1 { 1000 + u64::from(a) * 256 + u64::from(b) } else { u64::from(a) << (b % 32) };
+                let pn = if what % 8 == 1 {
+                    1000 + u64::from(a) * 256 + u64::from(b)
+                } else {
+                    u64::from(a) << (b % 32)
+                };
                 packet::begin_data(&mut datagram, CIDS[side], pn);
                 datagram.extend_from_slice(own);
                 packet::seal(&mut datagram, 0);

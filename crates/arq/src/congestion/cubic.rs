@@ -59,16 +59,25 @@ impl Cubic {
         }
         let epoch = *self.epoch.get_or_insert_with(|| {
             self.max_window = self.max_window.max(self.window);
-            self.k = ((self.max_window - self.window) / C).cbrt();
+            self.k = cube_root((self.max_window - self.window) / C);
             self.reno = self.window;
             now
         });
         let t = (now.saturating_duration_since(epoch) + self.smoothed_rtt).as_secs_f64();
-        let target = (C * (t - self.k).powi(3) + self.max_window).clamp(self.window, self.window * 1.5);
+        let late = t - self.k;
+        let target = (C * late * late * late + self.max_window).clamp(self.window, self.window * 1.5);
         self.reno += 3.0 * (1.0 - BETA) / (1.0 + BETA) * acked / self.window;
         self.window += (target - self.window) / self.window * acked;
         self.window = self.window.max(self.reno);
     }
+}
+
+/// By Newton's method: the platform's own may differ in the last bit from another platform's, and a run with it.
+fn cube_root(x: f64) -> f64 {
+    if x <= 0.0 {
+        return 0.0;
+    }
+    (0..100).fold(x.max(1.0), |root, _| (2.0 * root + x / (root * root)) / 3.0)
 }
 
 impl Controller for Cubic {
@@ -114,5 +123,19 @@ impl Controller for Cubic {
 
     fn state(&self) -> &'static str {
         if self.window < self.slow_start_threshold { "slow start" } else { "avoidance" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cube_root_is_one() {
+        for root in [1e-3_f64, 0.5, 1.0, 3.0, 17.25, 1e4] {
+            let found = cube_root(root * root * root);
+            assert!((found / root - 1.0).abs() < 1e-12, "{found} for {root}");
+        }
+        assert_eq!((cube_root(0.0), cube_root(-1.0)), (0.0, 0.0));
     }
 }

@@ -39,7 +39,11 @@ fn a_slow_receiver_is_never_overrun_and_never_starved() {
         assert!(report.whole && report.most_waiting <= window, "{} of {window}", report.most_waiting);
         // A window for each round trip, or what the receiver takes.
         let ideal = (1e6 / rate).max(1e6 / window as f64 * 0.04);
-        assert!(report.took.as_secs_f64() < ideal * 1.6 + 0.5, "{window}, {rate}: {:?}, {ideal}", report.took);
+        assert!(
+            report.took.as_secs_f64() < ideal * 1.6 + 0.5,
+            "{window}, {rate}: {:?}, {ideal}",
+            report.took
+        );
         assert_eq!(report.stats.packets_lost, 0);
     }
 }

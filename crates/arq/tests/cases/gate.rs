@@ -22,7 +22,9 @@ fn retry(gate: &Gate, seconds: u64, from: SocketAddr, client_cid: u32) -> (u32, 
     let packet = Packet::parse(&datagram).unwrap();
     assert_eq!(gate.receive(secs(seconds), from, &packet, datagram.len(), &mut reply), First::Reply);
     assert!(reply.len() <= 3 * datagram.len());
-    let Ok(Packet::Retry { client_cid: cid, server_cid, echo, token }) = Packet::parse(&reply) else { panic!() };
+    let Ok(Packet::Retry { client_cid: cid, server_cid, echo, token }) = Packet::parse(&reply) else {
+        panic!()
+    };
     assert_eq!((cid, echo), (client_cid, 77));
     (server_cid, token)
 }
@@ -47,7 +49,11 @@ fn a_token_is_good_for_one_address_one_id_and_a_while() {
         assert_eq!(connect(&gate, seconds, from, (server_cid, 7), token), accepted, "after {seconds} s");
     }
     for seconds in [0, 99, 161, 1000, u64::from(u32::MAX) + 100] {
-        assert_eq!(connect(&gate, seconds, from, (server_cid, 7), token), First::Nothing, "after {seconds} s");
+        assert_eq!(
+            connect(&gate, seconds, from, (server_cid, 7), token),
+            First::Nothing,
+            "after {seconds} s"
+        );
     }
     for other in ["192.0.2.8:50000", "192.0.2.7:50001", "[::ffff:192.0.2.7]:50000", "[2001:db8::1]:50000"] {
         assert_eq!(connect(&gate, 101, address(other), (server_cid, 7), token), First::Nothing, "{other}");

@@ -26,7 +26,9 @@ fn small(lose: impl Fn(Direction, u64) -> bool + 'static) -> World {
 fn any_two_packets_may_be_lost() {
     for up in 0..12 {
         for down in 0..12 {
-            let report = small(move |direction, number| number == if direction == Direction::Up { up } else { down }).run();
+            let report =
+                small(move |direction, number| number == if direction == Direction::Up { up } else { down })
+                    .run();
             assert!(report.whole, "{up}, {down}: {:?}", report.end);
             assert!(report.took < ms(900), "{up}, {down}: {:?}", report.took);
         }
@@ -98,7 +100,8 @@ fn seal_again(packet: &mut Vec<u8>) {
 fn a_retry_of_somebody_else_changes_nothing() {
     let mut world = World::new(Scenario::new(&link(0.0), 100), 1);
     world.run_to(ms(1));
-    for (cid, echo) in [(7, 0), (7, (1 ^ 0x5eed) + 1), (7, (1_u64 ^ 0x5eed).wrapping_sub(1)), (8, 1 ^ 0x5eed)] {
+    for (cid, echo) in [(7, 0), (7, (1 ^ 0x5eed) + 1), (7, (1_u64 ^ 0x5eed).wrapping_sub(1)), (8, 1 ^ 0x5eed)]
+    {
         let mut reply = Vec::new();
         packet::retry(&mut reply, cid, 666, echo, &[6; TOKEN_LEN]);
         give_client(&mut world, &reply);

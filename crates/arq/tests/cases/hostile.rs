@@ -24,7 +24,9 @@ fn end_of_client(frames: impl FnOnce(&mut Vec<u8>)) -> Option<End> {
     if let Some(End::Misbehaved(_)) = &end {
         // The server hears why.
         assert!(world.run_until(|world| world.server().end().is_some()));
-        let Some(End::Closed { code: 1, reason }) = world.server().end() else { panic!("{:?}", world.server().end()) };
+        let Some(End::Closed { code: 1, reason }) = world.server().end() else {
+            panic!("{:?}", world.server().end())
+        };
         assert!(end.unwrap().to_string().contains(reason.as_str()));
     } else {
         return end;
@@ -46,7 +48,10 @@ fn acknowledgements_of_what_was_never_sent() {
     }
     let mut world = in_the_middle(0.0);
     let next = world.client().stats().packets_sent + 10;
-    give_client(&mut world, &data(7, FRESH, |out| put_ack(out, &AckFields { largest: next, ..AckFields::default() })));
+    give_client(
+        &mut world,
+        &data(7, FRESH, |out| put_ack(out, &AckFields { largest: next, ..AckFields::default() })),
+    );
     assert!(matches!(world.client().end(), Some(End::Misbehaved(_))));
 }
 
@@ -58,18 +63,28 @@ fn absurd_numbers_in_acknowledgements() {
         breaks("it takes more messages than it may", |out| {
             put_ack(out, &AckFields { control_credit: number, ..usual });
         });
-        breaks("it measured more than was sent", |out| put_ack(out, &AckFields { pair_bytes: number, ..usual }));
+        breaks("it measured more than was sent", |out| {
+            put_ack(out, &AckFields { pair_bytes: number, ..usual })
+        });
         breaks("it measured more than was sent", |out| put_ack(out, &AckFields { ce: number, ..usual }));
-        breaks("it measured an impossible time", |out| put_ack(out, &AckFields { pair_time_us: number, ..usual }));
-        breaks("it measured an impossible time", |out| put_ack(out, &AckFields { ack_delay_us: number, ..usual }));
+        breaks("it measured an impossible time", |out| {
+            put_ack(out, &AckFields { pair_time_us: number, ..usual })
+        });
+        breaks("it measured an impossible time", |out| {
+            put_ack(out, &AckFields { ack_delay_us: number, ..usual })
+        });
     }
     assert_eq!(end_of_client(|out| put_ack(out, &usual)), None);
 }
 
 #[test]
 fn absurd_numbers_elsewhere() {
-    breaks("it sent more of its messages than it may at a time", |out| packet::put_control(out, MOST - 1, b"x"));
-    breaks("it sent more of its messages than it may at a time", |out| packet::put_control(out, 1 << 21, b"x"));
+    breaks("it sent more of its messages than it may at a time", |out| {
+        packet::put_control(out, MOST - 1, b"x")
+    });
+    breaks("it sent more of its messages than it may at a time", |out| {
+        packet::put_control(out, 1 << 21, b"x")
+    });
     breaks("it sent a malformed packet: 4611686018427387903 is not a valid control offset", |out| {
         packet::put_control(out, MOST, b"x");
     });
@@ -130,10 +145,13 @@ fn parts_beyond_the_credit_never_came() {
     let waiting = world.flows[0].waiting;
     let cid = world.server().cid();
     for n in 0..100 {
-        give_server(&mut world, &data(cid, FRESH + n, |out| {
-            packet::put_part_header(out, 90, 0);
-            out.extend_from_slice(&crate::simulation::content(90)[..4096]);
-        }));
+        give_server(
+            &mut world,
+            &data(cid, FRESH + n, |out| {
+                packet::put_part_header(out, 90, 0);
+                out.extend_from_slice(&crate::simulation::content(90)[..4096]);
+            }),
+        );
     }
     assert!(world.flows[0].waiting <= waiting.max(20_000));
     assert_eq!(world.server().end(), None);
@@ -145,11 +163,14 @@ fn a_part_that_does_not_stand_alone_is_no_way_around_the_credit() {
     for put in [packet::put_ping as fn(&mut Vec<u8>), |out| packet::put_padding(out, 3)] {
         let mut world = in_the_middle(0.0);
         let cid = world.server().cid();
-        give_server(&mut world, &data(cid, FRESH, |out| {
-            put(out);
-            packet::put_part_header(out, 90, 0);
-            out.extend_from_slice(&crate::simulation::content(90)[..4096]);
-        }));
+        give_server(
+            &mut world,
+            &data(cid, FRESH, |out| {
+                put(out);
+                packet::put_part_header(out, 90, 0);
+                out.extend_from_slice(&crate::simulation::content(90)[..4096]);
+            }),
+        );
         let expected = "it sent a part together with something else".to_owned();
         assert_eq!(world.server().end(), Some(&End::Misbehaved(expected)));
     }
@@ -166,7 +187,11 @@ fn strangers_with_wrong_numbers_change_nothing() {
         let mut out = Vec::new();
         let (some, other) = (lot.next() as u32, lot.next());
         // The client's own id is 7.
-        let cid = if datagram.direction == Direction::Down { 7 } else { packet::destination(datagram.bytes).unwrap_or(1) };
+        let cid = if datagram.direction == Direction::Down {
+            7
+        } else {
+            packet::destination(datagram.bytes).unwrap_or(1)
+        };
         match lot.below(9) {
             0 => packet::reset(&mut out, some, other as u32, 0),
             // The right id, and a packet that was never sent.
@@ -200,7 +225,11 @@ fn replayed_truncated_and_damaged_datagrams_change_nothing() {
             if old.len() < 500 {
                 old.push(datagram.bytes.to_vec());
             }
-            let mut again = if lot.one_in(2) { datagram.bytes.to_vec() } else { old[lot.below(old.len() as u64) as usize].clone() };
+            let mut again = if lot.one_in(2) {
+                datagram.bytes.to_vec()
+            } else {
+                old[lot.below(old.len() as u64) as usize].clone()
+            };
             match lot.below(6) {
                 0 => Tampering::Also(vec![again]),
                 1 => Tampering::Also(vec![again.clone(), again]),
@@ -225,7 +254,7 @@ fn replayed_truncated_and_damaged_datagrams_change_nothing() {
 fn garbage_costs_a_counter() {
     let mut world = in_the_middle(0.0);
     let before = world.client().footprint();
-    let datagram = data(7, 0, |out| packet::put_ping(out));
+    let datagram = data(7, 0, packet::put_ping);
     for _ in 0..1000 {
         give_client(&mut world, &datagram);
     }

@@ -1,5 +1,7 @@
 //! What may happen to a connection, case by case, on the virtual clock.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
+
 #[path = "../simulation/mod.rs"]
 mod simulation;
 

@@ -24,7 +24,14 @@ fn a_long_transfer_keeps_as_little_as_a_short_one() {
 fn a_receiver_keeps_nothing_of_what_it_acknowledged() {
     // So slow that it takes minutes: the server sends tens of thousands of acknowledgements, of which some get lost.
     let queue = Some(Queue::Packets(20));
-    let faults = Faults { rate: Some(600_000), delay: ms(3), queue, loss: Loss::Bernoulli(0.15), overhead: 28, ..Faults::default() };
+    let faults = Faults {
+        rate: Some(600_000),
+        delay: ms(3),
+        queue,
+        loss: Loss::Bernoulli(0.15),
+        overhead: 28,
+        ..Faults::default()
+    };
     let mut world = World::new(Scenario::new(&faults, 3_000_000), 241);
     let mut most = 0;
     while !world.flows[0].is_over() && world.step() {

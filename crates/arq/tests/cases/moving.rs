@@ -74,7 +74,8 @@ fn an_address_that_never_answers_gets_three_times_its_bytes_at_most() {
             pretend(&mut world, other);
             let at = world.now + ms(30);
             world.run_to(at);
-            let [sent, got] = [&world.network.sent_to, &world.network.sent_from].map(|bytes| bytes.get(&other).copied());
+            let [sent, got] =
+                [&world.network.sent_to, &world.network.sent_from].map(|bytes| bytes.get(&other).copied());
             assert!(sent.unwrap_or_default() <= 3 * got.unwrap(), "{sent:?} for {got:?}");
             assert_eq!(world.server().remote(), home);
         }
@@ -128,7 +129,7 @@ fn a_late_packet_from_the_old_address_moves_nobody_back() {
     let old = crate::simulation::client_address(0);
     let cid = world.server().cid();
     let number = world.client().stats().packets_sent.saturating_sub(200);
-    let datagram = data(cid, number, |out| packet::put_ping(out));
+    let datagram = data(cid, number, packet::put_ping);
     let now = world.now;
     world.network.enter(Direction::Up, 0, old, SERVER, now, datagram);
     assert!(world.run_until(|world| world.flows[0].is_over()));

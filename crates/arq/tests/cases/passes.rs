@@ -17,7 +17,8 @@ fn a_pass_that_is_broken_off_is_begun_again() {
             let mut scenario = Scenario::new(&link(loss), 600_000);
             if seed % 2 == 1 {
                 // Old parts come long after the new pass has begun.
-                scenario.up.reorder = Some(netsim::Reorder { probability: 0.3, least: ms(50), most: ms(300) });
+                scenario.up.reorder =
+                    Some(netsim::Reorder { probability: 0.3, least: ms(50), most: ms(300) });
                 scenario.up.duplicate = 0.2;
             }
             let mut world = World::new(scenario, seed);
@@ -95,7 +96,8 @@ fn what_cannot_be_read_is_left_out() {
     for _ in 0..10_000 {
         let (claims, next) = claim(world.client(), now, 3);
         for claim in claims {
-            let chunks = claim.chunk..claim.chunk + (usize::from(claim.unit) * 128 + claim.len).div_ceil(4096) as u64;
+            let chunks =
+                claim.chunk..claim.chunk + (usize::from(claim.unit) * 128 + claim.len).div_ceil(4096) as u64;
             if chunks.start < gone.end && gone.start < chunks.end {
                 // As a caller does: it finds out while it reads.
                 world.client().release(&claim);

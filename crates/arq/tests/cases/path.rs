@@ -14,7 +14,16 @@ fn world(mtu: usize, loss: f64, bytes: u64, seed: u64) -> World {
 
 #[test]
 fn the_size_is_found_though_half_of_everything_is_lost() {
-    for (mtu, len) in [(1280, 1200), (1300, 1200), (1331, 1303), (1420, 1303), (1459, 1431), (1500, 1431), (4200, 4119), (9000, 4119)] {
+    for (mtu, len) in [
+        (1280, 1200),
+        (1300, 1200),
+        (1331, 1303),
+        (1420, 1303),
+        (1459, 1431),
+        (1500, 1431),
+        (4200, 4119),
+        (9000, 4119),
+    ] {
         for (loss, bytes) in [(0.0, 300_000), (0.1, 500_000), (0.5, 2_000_000)] {
             for seed in 0..3 {
                 let report = world(mtu, loss, bytes, seed).run();
@@ -35,7 +44,9 @@ fn it_is_found_in_the_first_round_trips() {
 #[test]
 fn a_path_that_becomes_narrower_is_noticed() {
     for loss in [0.0, 0.1, 0.3] {
-        for (from, to, len) in [(1500, 1300, 1200), (9000, 1500, 1431), (9000, 1300, 1200), (1500, 1280, 1200)] {
+        for (from, to, len) in
+            [(1500, 1300, 1200), (9000, 1500, 1431), (9000, 1300, 1200), (1500, 1280, 1200)]
+        {
             let mut scenario = Scenario::new(&link(loss), 4_000_000);
             scenario.path_mtu = from - HEADERS;
             let mut world = World::new(scenario, 5);
@@ -47,7 +58,12 @@ fn a_path_that_becomes_narrower_is_noticed() {
             // 9000 to 1500: 1431 may have been tried by now, or not.
             assert!(world.client().datagram_len() == 1200 || world.client().datagram_len() == len);
             let report = world.run();
-            assert!(report.whole && report.took < secs(12), "{from} {to} {loss}: {:?} {:?}", report.took, report.end);
+            assert!(
+                report.whole && report.took < secs(12),
+                "{from} {to} {loss}: {:?} {:?}",
+                report.took,
+                report.end
+            );
         }
     }
 }

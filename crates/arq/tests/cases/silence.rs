@@ -74,7 +74,11 @@ fn who_has_nothing_to_say_says_that_now_and_then() {
         // And it still works.
         let now = world.instant();
         assert!(world.client().send_message(now, b"still there?"));
-        assert!(world.run_until(|world| world.flows[0].heard[1].last().is_some_and(|heard| heard == b"still there?")));
+        assert!(
+            world.run_until(|world| world.flows[0].heard[1]
+                .last()
+                .is_some_and(|heard| heard == b"still there?"))
+        );
     }
 }
 

@@ -37,9 +37,9 @@ fn byte(chunk: u64, at: usize) -> u8 {
 }
 
 /// One operation: what, and two numbers for it.
-pub type Op = [u8; 3];
+pub(crate) type Op = [u8; 3];
 
-pub struct Pair {
+struct Pair {
     start: Instant,
     now: Duration,
     gate: Gate,
@@ -60,7 +60,7 @@ pub struct Pair {
 }
 
 /// Does all of it, then lets everything go on undisturbed, and checks that it ends well.
-pub fn run(setting: u8, ops: &[Op]) {
+pub(crate) fn run(setting: u8, ops: &[Op]) {
     let mut pair = Pair::new(setting);
     for op in ops {
         pair.apply(*op);
@@ -236,7 +236,9 @@ impl Pair {
     }
 
     fn begin(&mut self) {
-        let Some(client) = self.ends[CLIENT].as_mut().filter(|client| client.is_established()) else { return };
+        let Some(client) = self.ends[CLIENT].as_mut().filter(|client| client.is_established()) else {
+            return;
+        };
         self.given_up = ChunkSet::new();
         if !self.began {
             let at = self.start + self.now;
@@ -385,7 +387,9 @@ impl Pair {
         for side in [CLIENT, SERVER] {
             for count in 0.. {
                 let at = self.at();
-                let Some(end) = self.ends[side].as_mut().filter(|end| end.timeout().is_some_and(|due| due <= at)) else {
+                let Some(end) =
+                    self.ends[side].as_mut().filter(|end| end.timeout().is_some_and(|due| due <= at))
+                else {
                     break;
                 };
                 assert!(count < 10, "busy with nothing");
@@ -434,7 +438,8 @@ fn put(way: &mut VecDeque<(SocketAddr, Vec<u8>)>, from: SocketAddr, datagram: Ve
 
 fn take(assembly: &mut Assembly, chunk: u64, unit: u8, payload: &[u8]) {
     let mut pieces = Vec::new();
-    assembly.take(chunk, unit, payload.len(), &mut |chunk| chunk_len(chunk), &mut pieces).unwrap();
+    let taken = assembly.take(chunk, unit, payload.len(), &mut |chunk| chunk_len(chunk), &mut pieces);
+    assert_eq!(taken, Ok(()));
     for piece in pieces {
         let (mut chunk, mut skip) = (piece.chunk, piece.skip);
         for found in &payload[piece.range] {

@@ -156,8 +156,9 @@ impl Flow {
             && self.state != State::Waiting
         {
             self.next_moment = now + every;
-            let (trace, lost) = (self.client.trace(), self.client.stats().packets_lost);
-            self.moments.push(Moment { at: now, trace, queue, delivered: self.delivered, lost });
+            let (trace, stats) = (self.client.trace(), self.client.stats());
+            let (sent, lost) = (stats.packets_sent, stats.packets_lost);
+            self.moments.push(Moment { at: now, trace, queue, delivered: self.delivered, sent, lost });
         }
     }
 

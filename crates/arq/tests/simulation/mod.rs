@@ -3,7 +3,13 @@
 //! A [`World`] has one or several flows, each with a client, a server and a file, which share a link in each direction. The
 //! server's end is made by the [`Gate`], as a real endpoint does it. Tests may look at everything between two events, change
 //! it ([`World::at`]) and lay hands on each datagram ([`World::tamper`]).
-#![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each test uses what it needs of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::allow_attributes,
+    reason = "each test uses what it needs of it, and may panic"
+)]
 
 mod flow;
 mod network;
@@ -63,7 +69,8 @@ impl World {
     pub fn join(&mut self, scenario: Scenario, seed: u64, begin: Duration) {
         let index = self.flows.len();
         let begins = self.start + begin;
-        let client = Connection::connect(scenario.config.clone(), SERVER, 7 + index as u32, seed ^ 0x5eed, begins);
+        let client =
+            Connection::connect(scenario.config.clone(), SERVER, 7 + index as u32, seed ^ 0x5eed, begins);
         self.flows.push(Flow::new(scenario, index, client, self.start));
         self.at(begin, move |world| world.flows[index].state = State::Connecting);
     }
@@ -194,7 +201,8 @@ impl World {
             let mut reply = Vec::new();
             match self.gate.receive(self.now, from, &packet, datagram.len(), &mut reply) {
                 First::Accept(accepted) => {
-                    let config = flow.scenario.server_config.as_ref().unwrap_or(&flow.scenario.config).clone();
+                    let config =
+                        flow.scenario.server_config.as_ref().unwrap_or(&flow.scenario.config).clone();
                     flow.server = Some(Connection::accept(config, accepted, from, 0xacce, now));
                 }
                 First::Nothing => self.reset(&packet, datagram, &mut reply),
@@ -210,7 +218,9 @@ impl World {
 
     /// What an endpoint answers to packets of connections that it does not know.
     fn reset(&self, packet: &Packet<'_>, datagram: &[u8], reply: &mut Vec<u8>) {
-        let (Packet::Data { cid, pn, .. } | Packet::Connect { server_cid: cid, pn, .. }) = *packet else { return };
+        let (Packet::Data { cid, pn, .. } | Packet::Connect { server_cid: cid, pn, .. }) = *packet else {
+            return;
+        };
         if datagram.len() > packet::RESET_LEN && self.flows[0].scenario.resets {
             let crc = datagram.last_chunk().copied().map_or(0, u32::from_be_bytes);
             packet::reset(reply, cid, pn, crc);

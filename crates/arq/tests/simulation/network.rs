@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use netsim::{Direction, Faults, Fate, Link};
+use netsim::{Direction, Fate, Faults, Link};
 
 /// A datagram that is about to enter the network.
 #[derive(Debug)]
@@ -150,7 +150,9 @@ impl Network {
         if bytes.len() > self.path_mtu {
             return;
         }
-        let Fate::Delivered { first, second } = self.link_mut(direction).enter(now, bytes.len()).fate else { return };
+        let Fate::Delivered { first, second } = self.link_mut(direction).enter(now, bytes.len()).fate else {
+            return;
+        };
         let copy = second.map(|second| (second, bytes.clone()));
         for (delivery, mut bytes) in [(first, bytes)].into_iter().chain(copy) {
             if let Some(damage) = delivery.damage {

@@ -177,7 +177,9 @@ pub fn scenario(lot: &mut Lot, most_loss: f64, most_bytes: f64) -> (Scenario, Co
     }
     let wild = [&scenario.up, &scenario.down].into_iter().any(|faults| {
         faults.jitter.is_some_and(|jitter| match jitter.spread {
-            Spread::Uniform(most) | Spread::Pareto { limit: most, .. } => jitter.reorders && most > faults.delay / 4,
+            Spread::Uniform(most) | Spread::Pareto { limit: most, .. } => {
+                jitter.reorders && most > faults.delay / 4
+            }
             Spread::Normal(deviation) => jitter.reorders && deviation > faults.delay / 12,
         })
     });

@@ -71,8 +71,9 @@ pub struct Moment {
     pub at: Duration,
     pub trace: Trace,
     pub queue: Duration,
-    /// Bytes of the file that are here, packets that the sender knows to be lost, round-trip time of late.
+    /// Bytes of the file that are here, packets sent, and packets that the sender knows to be lost.
     pub delivered: u64,
+    pub sent: u64,
     pub lost: u64,
 }
 

@@ -361,8 +361,13 @@ impl World {
             self.most_waiting = self.most_waiting.max(self.waiting);
             let bytes = self.scenario.bytes;
             let mut pieces = Vec::new();
-            let taken =
-                self.assembly.take(chunk, unit, payload.len(), &mut |chunk| chunk_len(bytes, chunk), &mut pieces);
+            let taken = self.assembly.take(
+                chunk,
+                unit,
+                payload.len(),
+                &mut |chunk| chunk_len(bytes, chunk),
+                &mut pieces,
+            );
             taken.unwrap();
             for piece in pieces {
                 let (mut chunk, mut at) = (piece.chunk, piece.skip);

@@ -174,8 +174,7 @@ mod tests {
 
     #[test]
     fn what_took_longest_is_what_limits() {
-        let mut account = Account::default();
-        account.total = Duration::from_secs(3);
+        let mut account = Account { total: Duration::from_secs(3), ..Account::default() };
         assert_eq!(account.limiter(), Limiter::Sender);
         account.waited(Waiting::Pacing, Duration::from_secs(1));
         account.waited(Waiting::Path, Duration::from_secs(1));

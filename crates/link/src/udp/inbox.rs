@@ -146,7 +146,7 @@ mod tests {
         inbox.settle(before);
         let before = inbox.deliveries();
         (4..14).for_each(|chunk| {
-            inbox.keep(&large, chunk, part, chunk as usize * 4096..(chunk as usize + 1) * 4096)
+            inbox.keep(&large, chunk, part, chunk as usize * 4096..(chunk as usize + 1) * 4096);
         });
         inbox.settle(before);
         inbox.copy(14, part, &[14; 100]);
