@@ -17,9 +17,9 @@ const STEP: f64 = 0.05;
 const FEW: usize = 5;
 const WIDTH: f64 = 760.0;
 const LEFT: f64 = 64.0;
-const PANEL: f64 = 92.0;
-const GAP: f64 = 22.0;
-const TOP: f64 = 44.0;
+const PANEL: f64 = 84.0;
+const GAP: f64 = 36.0;
+const TOP: f64 = 52.0;
 /// One for each flow.
 const COLOURS: [&str; 2] = ["#1f5fa8", "#c4541a"];
 /// More than any run transfers.
@@ -44,6 +44,8 @@ struct Plot {
     seconds: f64,
     /// Of the path without a queue, in milliseconds.
     rtt: f64,
+    /// The longest queue, in round-trip times.
+    queue: f64,
     /// Mbit/s from these times on.
     rates: Vec<(f64, f64)>,
     flows: Vec<Vec<Moment>>,
@@ -79,6 +81,7 @@ fn plots() -> Vec<Plot> {
         title,
         seconds,
         rtt: 100.0,
+        queue: 1.0,
         rates: vec![(0.0, 100.0)],
         flows,
     };
@@ -98,6 +101,7 @@ fn plots() -> Vec<Plot> {
             run(&dark, 9.0, nothing),
         ),
         Plot {
+            queue: 2.0,
             rates: vec![(0.0, 100.0), (4.0, 50.0)],
             ..alone(
                 "half",
@@ -153,8 +157,16 @@ fn panels(plot: &Plot) -> Vec<Panel> {
         most: top * 1.6,
         curves: Vec::new(),
     };
-    let mut rtt = Panel { name: "smoothed round-trip time, ms", most: plot.rtt * 2.2, curves: Vec::new() };
-    let mut queue = Panel { name: "queue at the bottleneck, ms", most: plot.rtt * 1.2, curves: Vec::new() };
+    let mut rtt = Panel {
+        name: "smoothed round-trip time, ms",
+        most: plot.rtt * plot.queue.max(1.2) + plot.rtt,
+        curves: Vec::new(),
+    };
+    let mut queue = Panel {
+        name: "queue at the bottleneck, ms",
+        most: plot.rtt * plot.queue.max(1.2),
+        curves: Vec::new(),
+    };
     let mut loss = Panel { name: "packets found to be lost, %", most: 50.0, curves: Vec::new() };
     let mut limit = Vec::new();
     for (at, (from, mbit)) in plot.rates.iter().enumerate() {
@@ -183,7 +195,7 @@ fn panels(plot: &Plot) -> Vec<Panel> {
 
 fn draw(plot: &Plot) -> String {
     let panels = panels(plot);
-    let height = TOP + panels.len() as f64 * (PANEL + GAP) + 14.0;
+    let height = TOP + panels.len() as f64 * (PANEL + GAP);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" \
          font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
@@ -216,7 +228,7 @@ fn draw_panel(svg: &mut String, plot: &Plot, panel: &Panel, top: f64) {
         svg,
         "<rect x=\"{LEFT}\" y=\"{top}\" width=\"{width}\" height=\"{PANEL}\" fill=\"none\" stroke=\"#ccc\"/>"
     );
-    let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\">{}</text>", LEFT + 4.0, top + 13.0, panel.name);
+    let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" fill=\"#555\">{}</text>", LEFT, top - 5.0, panel.name);
     for tick in ticks(nice(panel.most / 3.0), panel.most) {
         let (left, at) = (LEFT - 5.0, y(tick) + 4.0);
         let _ = writeln!(svg, "<text x=\"{left}\" y=\"{at:.0}\" text-anchor=\"end\">{tick}</text>");

@@ -198,7 +198,60 @@ const fn is_next(piece: &Piece, chunk: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Chunks of two files, the first of which ends with a short one.
+    fn len_of(chunk: u64) -> usize {
+        if chunk == 5 { 200 } else { 4096 }
+    }
+
+    proptest! {
+        #[test]
+        fn each_unit_comes_once_whatever_the_parts_are(
+            parts in prop::collection::vec((0_u64..12, 0_u8..32, 1_usize..33), 0..200),
+        ) {
+            let mut assembly = Assembly::new();
+            assembly.begin(&ChunkSet::from(0..12));
+            let (mut seen, mut whole) = (BTreeSet::new(), BTreeSet::new());
+            for (chunk, unit, units) in parts {
+                // As a sender cuts them: up to the end of a file.
+                let last = if chunk <= 5 { 5 } else { 11 };
+                let file: usize = (chunk..=last).map(len_of).sum();
+                let skip = usize::from(unit) * UNIT_LEN;
+                if skip >= len_of(chunk) {
+                    continue;
+                }
+                let len = (units * UNIT_LEN).min(file - skip).min(4096);
+                let mut pieces = Vec::new();
+                prop_assert_eq!(assembly.take(chunk, unit, len, &mut len_of, &mut pieces), Ok(()));
+                for piece in pieces {
+                    let (mut at, mut skip) = (piece.chunk, piece.skip);
+                    prop_assert_eq!((piece.chunk * 4096 + piece.skip as u64) - (chunk * 4096), (piece.range.start + usize::from(unit) * UNIT_LEN) as u64);
+                    for _ in piece.range.clone().step_by(UNIT_LEN) {
+                        if skip >= len_of(at) {
+                            (at, skip) = (at + 1, 0);
+                        }
+                        prop_assert!(seen.insert((at, skip)), "{at} {skip} twice");
+                        skip += UNIT_LEN;
+                    }
+                    for chunk in piece.complete {
+                        prop_assert!(whole.insert(chunk));
+                        let all = (0..len_of(chunk)).step_by(UNIT_LEN).all(|skip| seen.contains(&(chunk, skip)));
+                        prop_assert!(all, "{chunk} is not whole");
+                    }
+                }
+            }
+            for chunk in 0..12 {
+                let all = (0..len_of(chunk)).step_by(UNIT_LEN).all(|skip| seen.contains(&(chunk, skip)));
+                prop_assert_eq!(all, whole.contains(&chunk));
+                prop_assert_eq!(all, !assembly.wanted().contains(chunk));
+            }
+        }
+    }
 
     fn take(assembly: &mut Assembly, chunk: u64, unit: u8, len: usize) -> Vec<Piece> {
         let mut pieces = Vec::new();
@@ -246,7 +299,10 @@ mod tests {
         assert_eq!(assembly.take(5, 0, 128, &mut lens, &mut pieces), Err(AssemblyError::Unwanted(5)));
         assert_eq!(assembly.take(4, 0, 100, &mut lens, &mut pieces), Err(AssemblyError::Cut(4)));
         assert_eq!(assembly.take(4, 31, 256, &mut lens, &mut pieces), Err(AssemblyError::Unwanted(5)));
-        assert_eq!(assembly.take(u64::MAX, 31, 256, &mut lens, &mut pieces), Err(AssemblyError::Unwanted(u64::MAX)));
+        assert_eq!(
+            assembly.take(u64::MAX, 31, 256, &mut lens, &mut pieces),
+            Err(AssemblyError::Unwanted(u64::MAX))
+        );
         // A late copy of a chunk of an earlier pass is not.
         assembly.begin(&ChunkSet::from(4..5));
         pieces.clear();

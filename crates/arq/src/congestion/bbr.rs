@@ -29,6 +29,8 @@ const CLEAR_GROWTH: f64 = 1.15;
 const DRAIN_GAIN: f64 = 0.6;
 /// Variation of the round-trip time from which on it is jitter.
 const JITTER: Duration = Duration::from_millis(1);
+/// A rate that is so much less, while a queue is there, replaces all that was seen before.
+const NARROWER: f64 = 0.9;
 /// The least that is sent in a round trip.
 const LEAST_PACKETS: f64 = 4.0;
 /// So many late acknowledgements in a row mean that a queue grows.
@@ -222,6 +224,10 @@ impl Bbr {
             return;
         }
         let before = self.rate_at_round;
+        if !self.shared && rate < self.rate * NARROWER && self.is_queued(round.min_rtt) {
+            // Slots do not lie while there is a queue: the path has become narrower, whatever was seen before.
+            self.rates.clear();
+        }
         self.rates.push_back((self.round, rate));
         let oldest = self.round.saturating_sub(RATE_ROUNDS);
         self.rates.retain(|(round, _)| *round > oldest);
