@@ -54,12 +54,7 @@ impl MtuSearch {
         let fresh = |units| {
             if len_of(units) > limit { Try::Impossible } else { Try::Open { lost: 0, next: None } }
         };
-        Self {
-            current: BASE_LEN.min(limit),
-            limit,
-            tries: CANDIDATES.map(fresh),
-            hole: BlackHole::default(),
-        }
+        Self { current: BASE_LEN.min(limit), limit, tries: CANDIDATES.map(fresh), hole: BlackHole::default() }
     }
 
     /// Bytes of a full datagram.
@@ -69,7 +64,8 @@ impl MtuSearch {
 
     /// Units that fit a part now.
     pub(crate) fn units(&self) -> usize {
-        (usize::from(self.current).saturating_sub(PART_OVERHEAD) / UNIT_LEN).clamp(1, UNITS_PER_CHUNK as usize)
+        (usize::from(self.current).saturating_sub(PART_OVERHEAD) / UNIT_LEN)
+            .clamp(1, UNITS_PER_CHUNK as usize)
     }
 
     /// The probe to send now: its length.
@@ -106,7 +102,11 @@ impl MtuSearch {
     }
 
     fn state(&mut self, len: u16) -> Option<&mut Try> {
-        CANDIDATES.iter().zip(&mut self.tries).find(|(units, _)| len_of(**units) == len).map(|(_, state)| state)
+        CANDIDATES
+            .iter()
+            .zip(&mut self.tries)
+            .find(|(units, _)| len_of(**units) == len)
+            .map(|(_, state)| state)
     }
 
     /// A probe came through.
@@ -120,7 +120,8 @@ impl MtuSearch {
     /// A probe vanished. `loss` is the share of packets that vanish anyway, 0 to 1.
     pub(crate) fn probe_lost(&mut self, now: Instant, len: u16, loss: f64, rtt: Duration) {
         // So many that chance would take all of them only once in a thousand times.
-        let enough = ((0.001_f64.ln() / loss.clamp(0.001, 0.999).ln()).ceil() as u32).clamp(MIN_PROBES, MAX_PROBES);
+        let enough =
+            ((0.001_f64.ln() / loss.clamp(0.001, 0.999).ln()).ceil() as u32).clamp(MIN_PROBES, MAX_PROBES);
         if let Some(state) = self.state(len)
             && let Try::Probing { lost } = *state
         {

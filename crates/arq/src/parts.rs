@@ -131,7 +131,8 @@ impl Outgoing {
 
     fn add(&mut self, start: u64, len: u16) -> PartId {
         self.open += 1;
-        let slot = Slot { generation: 0, start, len, copies: 0, done: false, waits: true, free: false, sent: None };
+        let slot =
+            Slot { generation: 0, start, len, copies: 0, done: false, waits: true, free: false, sent: None };
         match self.free.pop() {
             Some(at) => {
                 let generation = self.slots[at as usize].generation;
@@ -227,7 +228,13 @@ impl Outgoing {
     /// A copy of a part that is on its way, when nothing else is left to send and a loss would cost another round trip.
     ///
     /// None has more than so many units. Those sent last come first: of what was sent earlier, it will be known soon enough.
-    pub(crate) fn claim_copy(&mut self, now: Instant, units: usize, loss: f64, rtt: Duration) -> Option<Claim> {
+    pub(crate) fn claim_copy(
+        &mut self,
+        now: Instant,
+        units: usize,
+        loss: f64,
+        rtt: Duration,
+    ) -> Option<Claim> {
         let copies = copies_wanted(self.open, loss);
         if copies <= 1 || self.has_new() || self.is_spent() {
             return None;

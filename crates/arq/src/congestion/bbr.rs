@@ -51,7 +51,7 @@ const ALONE_WINDOW: f64 = 1.5;
 const STARTUP_WINDOW: f64 = 2.0;
 /// The same beside others: what is above 1 is how much of a queue, in round-trip times, is borne before we give way. Found by
 /// trying, beside CUBIC and BBR of Linux.
-const SHARED_WINDOW: f64 = 1.6;
+const SHARED_WINDOW: f64 = 1.55;
 /// The least time between two probes beside others, in seconds: CUBIC needs as long to come back from a loss (draft section
 /// 5.3.3.8 has 2 to 3).
 const SHARED_CYCLE: f64 = 3.0;
@@ -278,7 +278,8 @@ impl Bbr {
 
     fn cruise(&mut self) {
         // Flows that share a path shall not probe at the same time.
-        self.cycle = self.cycle.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.cycle =
+            self.cycle.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let draw = (self.cycle >> 33) as u32;
         let rounds = if self.shared {
             let seconds = SHARED_CYCLE * (1.0 + f64::from(draw % 1000) / 2000.0);
@@ -293,7 +294,8 @@ impl Bbr {
     fn step(&mut self, sample: &AckSample) {
         match self.mode {
             Mode::Startup { .. } => {
-                let is_late = |rtt: Duration| rtt.as_secs_f64() > self.path_rtt().as_secs_f64() * 1.25 + 0.004;
+                let is_late =
+                    |rtt: Duration| rtt.as_secs_f64() > self.path_rtt().as_secs_f64() * 1.25 + 0.004;
                 match sample.rtt {
                     Some(rtt) if is_late(rtt) => self.late_acks += 1,
                     Some(_) => self.late_acks = 0,
@@ -418,9 +420,8 @@ impl Controller for Bbr {
             self.take_round(sample, round);
         }
         self.step(sample);
-        let is_old = self
-            .min_rtt
-            .is_some_and(|(_, at)| sample.now.saturating_duration_since(at) > MIN_RTT_LIFE);
+        let is_old =
+            self.min_rtt.is_some_and(|(_, at)| sample.now.saturating_duration_since(at) > MIN_RTT_LIFE);
         if is_old && matches!(self.mode, Mode::Cruise { .. }) {
             self.mode = Mode::ProbeRtt { until: None };
             self.gain = 0.5;

@@ -106,7 +106,8 @@ impl Controller for Cubic {
     }
 
     fn on_silence(&mut self, now: Instant) {
-        let waits = self.recovery_start.is_some_and(|start| now.saturating_duration_since(start) < self.smoothed_rtt);
+        let waits =
+            self.recovery_start.is_some_and(|start| now.saturating_duration_since(start) < self.smoothed_rtt);
         if !waits {
             self.on_congestion(now);
         }

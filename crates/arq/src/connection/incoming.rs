@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use framing::packet::{self, Frame, MAX_CHUNK, Packet, restore_pn};
 
 use super::{Candidate, Connection, MAX_CHALLENGES, Phase, Received};
-use crate::parts::in_units;
 use crate::end::End;
+use crate::parts::in_units;
 
 /// How far a peer may send beyond its credit by chance, before it is taken for malice.
 const CREDIT_SLACK: u64 = 1 << 20;
@@ -87,7 +87,9 @@ impl Connection {
                 }
                 self.take_numbered(came, pn, frames)
             }
-            Packet::Plain { cid, pn, chunk, payload, intact } if cid == self.own_cid && self.is_established() => {
+            Packet::Plain { cid, pn, chunk, payload, intact }
+                if cid == self.own_cid && self.is_established() =>
+            {
                 let pn = restore_pn(self.received.largest(), pn);
                 self.received.receive(arrived, pn, len);
                 self.timers.heard(now);
@@ -212,8 +214,14 @@ impl Connection {
             }
             _ => {
                 let challenge = self.next_random().to_be_bytes();
-                self.candidate =
-                    Some(Candidate { address: from, challenge, challenged: None, tries: 0, came: len, went: 0 });
+                self.candidate = Some(Candidate {
+                    address: from,
+                    challenge,
+                    challenged: None,
+                    tries: 0,
+                    came: len,
+                    went: 0,
+                });
             }
         }
     }

@@ -169,7 +169,8 @@ impl Connection {
 
     /// The piece of the messages that goes now.
     fn next_control_piece(&mut self, now: Instant) -> Option<std::ops::Range<u64>> {
-        let room = usize::from(self.mtu.current().min(BASE_LEN)) - self.header_len() - CRC_LEN - ACK_ROOM / 2 - 24;
+        let room =
+            usize::from(self.mtu.current().min(BASE_LEN)) - self.header_len() - CRC_LEN - ACK_ROOM / 2 - 24;
         let room = if self.received.has_news() { room } else { room + ACK_ROOM / 2 };
         if self.control_out.has_pending() {
             let is_free = self.sent.in_flight_packets() < ALWAYS;

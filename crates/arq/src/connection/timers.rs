@@ -63,7 +63,16 @@ impl Timers {
     }
 
     pub(super) fn init_sent(&mut self, now: Instant, count: u32) {
-        self.init = Some(now + INIT_INTERVAL * if count <= 6 { 1 } else if count <= 16 { 2 } else { 6 });
+        self.init = Some(
+            now + INIT_INTERVAL
+                * if count <= 6 {
+                    1
+                } else if count <= 16 {
+                    2
+                } else {
+                    6
+                },
+        );
     }
 
     pub(super) const fn heard(&mut self, now: Instant) {
@@ -115,7 +124,8 @@ impl Timers {
     pub(super) fn policy_due(&self, now: Instant, rtt: Duration, rate: f64) -> bool {
         let packets = Duration::from_secs_f64(POLICY_BYTES / rate.max(POLICY_BYTES));
         let wait = (rtt / 2).max(Duration::from_millis(2)).max(packets);
-        self.policy.is_none_or(|at| now.saturating_duration_since(at) >= wait)
+        // Where nothing is answered, the probes are enough.
+        self.probes == 0 && self.policy.is_none_or(|at| now.saturating_duration_since(at) >= wait)
     }
 
     pub(super) const fn policy_sent(&mut self, now: Instant) {
@@ -179,7 +189,10 @@ impl Connection {
         let repeats = is_sent && timers.repeats < MAX_REPEATS;
         let repeat = timers.repeat.filter(|_| repeats);
         let wait = (self.rtt.smoothed() / 8).max(MIN_REPEAT);
-        let challenge = self.candidate.as_ref().and_then(|candidate| candidate.due(timers.last_heard, self.rtt.smoothed()));
+        let challenge = self
+            .candidate
+            .as_ref()
+            .and_then(|candidate| candidate.due(timers.last_heard, self.rtt.smoothed()));
         [
             Some(idle),
             timers.loss,

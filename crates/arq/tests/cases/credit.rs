@@ -44,7 +44,8 @@ fn a_slow_receiver_is_never_overrun_and_never_starved() {
             "{window}, {rate}: {:?}, {ideal}",
             report.took
         );
-        assert_eq!(report.stats.packets_lost, 0);
+        // Only what the path itself could not carry, while its rate was looked for.
+        assert!(report.stats.packets_lost <= report.queue_drops, "{window}, {rate}: {:?}", report.stats);
     }
 }
 

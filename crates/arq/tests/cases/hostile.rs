@@ -64,14 +64,14 @@ fn absurd_numbers_in_acknowledgements() {
             put_ack(out, &AckFields { control_credit: number, ..usual });
         });
         breaks("it measured more than was sent", |out| {
-            put_ack(out, &AckFields { pair_bytes: number, ..usual })
+            put_ack(out, &AckFields { pair_bytes: number, ..usual });
         });
         breaks("it measured more than was sent", |out| put_ack(out, &AckFields { ce: number, ..usual }));
         breaks("it measured an impossible time", |out| {
-            put_ack(out, &AckFields { pair_time_us: number, ..usual })
+            put_ack(out, &AckFields { pair_time_us: number, ..usual });
         });
         breaks("it measured an impossible time", |out| {
-            put_ack(out, &AckFields { ack_delay_us: number, ..usual })
+            put_ack(out, &AckFields { ack_delay_us: number, ..usual });
         });
     }
     assert_eq!(end_of_client(|out| put_ack(out, &usual)), None);
@@ -80,10 +80,10 @@ fn absurd_numbers_in_acknowledgements() {
 #[test]
 fn absurd_numbers_elsewhere() {
     breaks("it sent more of its messages than it may at a time", |out| {
-        packet::put_control(out, MOST - 1, b"x")
+        packet::put_control(out, MOST - 1, b"x");
     });
     breaks("it sent more of its messages than it may at a time", |out| {
-        packet::put_control(out, 1 << 21, b"x")
+        packet::put_control(out, 1 << 21, b"x");
     });
     breaks("it sent a malformed packet: 4611686018427387903 is not a valid control offset", |out| {
         packet::put_control(out, MOST, b"x");

@@ -14,6 +14,7 @@ mod messages;
 mod moving;
 mod passes;
 mod path;
+mod plain;
 mod silence;
 
 use std::time::Duration;

@@ -130,7 +130,11 @@ impl Pair {
             15 => self.read(side),
             16 if b == 255 => self.close(side),
             16 if b > 240 => self.home.set_port(u16::from(a) + 1),
-            16 => self.lend(Duration::from_micros(u64::from(b)), |pair| pair.commit(0, 4, true)),
+            16 => self.lend(Duration::from_micros(u64::from(b)), |pair| match b % 3 {
+                0 => pair.claim(4),
+                1 => pair.commit(0, 4, true),
+                _ => pair.deliver(side, 0),
+            }),
             _ => self.damage(side, usize::from(a), b),
         }
     }

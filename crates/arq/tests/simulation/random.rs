@@ -77,11 +77,12 @@ fn loss(lot: &mut Lot, most: f64) -> (Loss, f64, f64) {
     }
 }
 
-/// From a few packets to seconds.
+/// From a few packets to seconds: no less than what leaves a sender at a time.
 fn queue(lot: &mut Lot, rate: u64) -> Queue {
+    let few = 4.0 + rate as f64 * 0.0015 / 12_000.0;
     match lot.below(3) {
-        0 => Queue::Packets(3 + lot.scale(1.0, 400.0) as u32),
-        _ => Queue::Time(lot.millis(2.0, 3000.0).max(Duration::from_secs_f64(4.0 * 12_000.0 / rate as f64))),
+        0 => Queue::Packets((few + lot.scale(1.0, 400.0)) as u32),
+        _ => Queue::Time(lot.millis(2.0, 3000.0).max(Duration::from_secs_f64(few * 12_000.0 / rate as f64))),
     }
 }
 

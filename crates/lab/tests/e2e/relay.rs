@@ -37,7 +37,6 @@ pub(crate) struct Relay {
 }
 
 struct Shared {
-    front: UdpSocket,
     server: SocketAddr,
     weather: Weather,
     state: Mutex<State>,
@@ -61,7 +60,8 @@ struct State {
 
 impl Relay {
     pub(crate) fn new(server: SocketAddr, weather: Weather) -> Self {
-        let front = socket(server);
+        // Its threads have it alone, so that the port is closed when they end.
+        let front = Arc::new(socket(server));
         let address = front.local_addr().unwrap();
         let state = State {
             dice: Dice::new(11),
@@ -73,10 +73,10 @@ impl Relay {
             has_ended: false,
             first: Vec::new(),
         };
-        let shared = Shared { front, server, weather, state: Mutex::new(state), changed: Condvar::new() };
+        let shared = Shared { server, weather, state: Mutex::new(state), changed: Condvar::new() };
         let shared = Arc::new(shared);
         let own = shared.clone();
-        thread::spawn(move || own.pass_to_server());
+        thread::spawn(move || own.pass_to_server(&front));
         Self { address, shared }
     }
 
@@ -156,17 +156,24 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    fn pass_to_server(self: Arc<Self>) {
+    fn pass_to_server(self: Arc<Self>, front: &Arc<UdpSocket>) {
         let mut buffer = vec![0; LARGEST];
         let mut held = None;
         while !self.state().has_ended {
-            let Ok((len, client)) = self.front.recv_from(&mut buffer) else { continue };
-            let Some(back) = self.back_of(client) else { continue };
-            self.pass(&mut buffer[..len], &mut held, true, |datagram| back.send(datagram));
+            let Ok((len, client)) = front.recv_from(&mut buffer) else { continue };
+            let Some(back) = self.back_of(client, front) else { continue };
+            self.pass(&mut buffer[..len], &mut held, true, |datagram| {
+                let sent = back.send(datagram);
+                // Whoever asks first is told.
+                if sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
+                    self.end();
+                }
+                sent
+            });
         }
     }
 
-    fn pass_to_client(self: Arc<Self>, back: &Arc<UdpSocket>, client: SocketAddr) {
+    fn pass_to_client(self: Arc<Self>, back: &Arc<UdpSocket>, front: &UdpSocket, client: SocketAddr) {
         let mut buffer = vec![0; LARGEST];
         let mut held = None;
         loop {
@@ -177,7 +184,7 @@ impl Shared {
             match received {
                 Ok(len) => {
                     self.pass(&mut buffer[..len], &mut held, false, |datagram| {
-                        self.front.send_to(datagram, client)
+                        front.send_to(datagram, client)
                     });
                 }
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => return self.end(),
@@ -187,7 +194,7 @@ impl Shared {
     }
 
     /// The socket that stands for a client; `None` when the relay has ended.
-    fn back_of(self: &Arc<Self>, client: SocketAddr) -> Option<Arc<UdpSocket>> {
+    fn back_of(self: &Arc<Self>, client: SocketAddr, front: &Arc<UdpSocket>) -> Option<Arc<UdpSocket>> {
         let mut state = self.state();
         if state.has_ended {
             return None;
@@ -198,8 +205,8 @@ impl Shared {
         let back = Arc::new(socket(self.server));
         back.connect(self.server).unwrap();
         state.backs.insert(client, back.clone());
-        let (own, other) = (self.clone(), back.clone());
-        thread::spawn(move || own.pass_to_client(&other, client));
+        let (own, other, front) = (self.clone(), back.clone(), front.clone());
+        thread::spawn(move || own.pass_to_client(&other, &front, client));
         Some(back)
     }
 

@@ -124,6 +124,8 @@ fn a_server_that_was_started_anew_is_noticed_at_once() {
     let relay = Relay::new(server.address(), Weather::default());
     let client = underway(&scene, &relay);
     relay.block(true);
+    // What has passed the block already arrives before.
+    thread::sleep(Duration::from_millis(50));
     server.kill().unwrap();
     let _server = scene.serve(&["--listen", &address]);
     relay.block(false);

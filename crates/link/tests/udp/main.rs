@@ -9,6 +9,7 @@ mod transfer;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use link::{Link, Listener, UdpEndpoint, UdpLink, UdpOptions};
@@ -60,4 +61,13 @@ fn relayed(harm: relay::Harm) -> (UdpLink, Box<dyn Link>, UdpEndpoint, relay::Re
 
 fn localhost() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
+}
+
+/// Says that something is over, also when a test fails in the middle.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

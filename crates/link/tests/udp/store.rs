@@ -7,18 +7,23 @@ use std::ops::{ControlFlow, Range};
 use framing::{CHUNK_LEN, Message, Part};
 use link::{ChunkRun, ChunkSink, ChunkSource, Filled, LinkError, LinkStats, Talk};
 
+/// After so many bytes they repeat: not a whole number of units.
+const PERIOD: usize = 200;
+
 /// Which chunks are short, and how short.
 pub(crate) type Lens = BTreeMap<u64, usize>;
 
+/// Bytes that tell their chunk, and their place in it.
 pub(crate) fn content(chunk: u64, len: usize) -> Vec<u8> {
     let mut state = chunk.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
+    let mut pattern = Vec::with_capacity(PERIOD);
+    while pattern.len() < PERIOD {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
+        pattern.extend_from_slice(&state.to_le_bytes());
     }
+    let mut bytes = pattern.repeat(len.div_ceil(PERIOD));
     bytes.truncate(len);
     bytes
 }
@@ -98,10 +103,10 @@ impl ChunkSource for Source {
     fn sent(&mut self, run: ChunkRun) {
         assert_eq!((run.skip(), run.completes()), (0, run.chunks()));
         assert!(self.sent.last().is_none_or(|last| *last < run.first()), "in ascending order");
-        let bytes: Vec<u8> = run.payloads().flatten().copied().collect();
-        let expected: Vec<u8> =
-            run.chunks().flat_map(|chunk| content(chunk, len_of(&self.lens, chunk))).collect();
-        assert!(bytes == expected, "chunks {:?}", run.chunks());
+        assert_eq!(run.payloads().len() as u64, run.completes().count() as u64);
+        for (chunk, payload) in run.chunks().zip(run.payloads()) {
+            assert!(*payload == content(chunk, len_of(&self.lens, chunk)), "chunk {chunk}");
+        }
         self.sent.extend(run.chunks());
     }
 
@@ -116,8 +121,8 @@ impl ChunkSource for Source {
 #[derive(Default)]
 pub(crate) struct Sink {
     pub(crate) lens: Lens,
-    /// What is here of each chunk.
-    pub(crate) here: BTreeMap<u64, Vec<Option<u8>>>,
+    /// What is here of each chunk: its bytes, and which of them have come.
+    pub(crate) here: BTreeMap<u64, (Vec<u8>, Vec<bool>)>,
     pub(crate) complete: BTreeSet<u64>,
     pub(crate) runs: usize,
     pub(crate) heard: usize,
@@ -128,12 +133,22 @@ pub(crate) struct Sink {
 }
 
 impl Sink {
+    /// Takes bytes of one chunk.
+    fn put(&mut self, chunk: u64, at: usize, piece: &[u8]) {
+        let len = len_of(&self.lens, chunk);
+        let (bytes, came) = self.here.entry(chunk).or_insert_with(|| (vec![0; len], vec![false; len]));
+        let range = at..at + piece.len();
+        assert!(!came[range.clone()].contains(&true), "{range:?} of chunk {chunk} comes twice");
+        assert!(self.lenient || *piece == content(chunk, len)[range.clone()], "{range:?} of chunk {chunk}");
+        came[range.clone()].fill(true);
+        bytes[range].copy_from_slice(piece);
+    }
+
     /// The chunks that are here whole and as they were sent.
     pub(crate) fn whole(&self) -> BTreeSet<u64> {
-        let is_whole = |(chunk, bytes): (&u64, &Vec<Option<u8>>)| {
+        let is_whole = |(chunk, (bytes, came)): (&u64, &(Vec<u8>, Vec<bool>))| {
             let expected = content(*chunk, len_of(&self.lens, *chunk));
-            (bytes.len() == expected.len() && bytes.iter().zip(&expected).all(|(a, b)| *a == Some(*b)))
-                .then_some(*chunk)
+            (*bytes == expected && !came.contains(&false)).then_some(*chunk)
         };
         self.here.iter().filter_map(is_whole).collect()
     }
@@ -173,26 +188,28 @@ impl ChunkSink for Sink {
     fn write(&mut self, run: ChunkRun) -> Result<(), LinkError> {
         self.runs += 1;
         let (mut chunk, mut at) = (run.first(), run.skip() as usize);
-        let mut expected = content(chunk, len_of(&self.lens, chunk));
-        for byte in run.payloads().flatten() {
-            if at == expected.len() {
-                if expected.len() < CHUNK_LEN {
+        for payload in run.payloads() {
+            let mut rest = payload;
+            while !rest.is_empty() {
+                let whole = len_of(&self.lens, chunk);
+                if at == whole {
+                    let is_complete = run.completes().contains(&chunk);
                     assert!(
-                        run.completes().contains(&chunk),
+                        whole == CHUNK_LEN || is_complete,
                         "over the end of a short chunk that is not whole"
                     );
+                    (chunk, at) = (chunk + 1, 0);
+                    continue;
                 }
-                (chunk, at) = (chunk + 1, 0);
-                expected = content(chunk, len_of(&self.lens, chunk));
+                let (piece, after) = rest.split_at(rest.len().min(whole - at));
+                self.put(chunk, at, piece);
+                at += piece.len();
+                rest = after;
             }
-            assert!(self.lenient || *byte == expected[at], "byte {at} of chunk {chunk}");
-            let here = self.here.entry(chunk).or_insert_with(|| vec![None; expected.len()]);
-            assert!(here[at].replace(*byte).is_none(), "byte {at} of chunk {chunk} comes twice");
-            at += 1;
         }
         for chunk in run.completes() {
             assert!(self.complete.insert(chunk), "chunk {chunk} is completed twice");
-            assert!(self.here[&chunk].iter().all(Option::is_some), "chunk {chunk} is not complete");
+            assert!(!self.here[&chunk].1.contains(&false), "chunk {chunk} is not complete");
         }
         Ok(())
     }
