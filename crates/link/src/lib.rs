@@ -1,7 +1,7 @@
 //! How messages and chunks cross a socket.
 //!
 //! [`Link`] is all that the conversation sees of a transport: messages, reliable and in order, and sets of chunks that are
-//! moved as fast as the transport can. [`TcpLink`] is the one over TCP. A link knows frames and sockets; it never knows
+//! moved as fast as the transport can. [`TcpLink`] is the one over TCP, [`UdpLink`] the one over UDP. A link knows frames and sockets; it never knows
 //! files, directories or what a message means.
 //!
 //! ```text

@@ -45,25 +45,6 @@ fn little_is_sent_into_the_dark() {
 }
 
 #[test]
-fn little_is_sent_into_the_dark_at_the_end_of_a_file_either() {
-    // The last parts are on their way, and copies of them, over a short path.
-    for start in 36..60 {
-        let mut faults = link(0.1);
-        faults.delay = ms(1);
-        faults.blackouts = vec![Window { start: ms(start), length: secs(20) }];
-        let mut world = World::new(Scenario::new(&faults, 50_000), start);
-        world.run_to(secs(1));
-        if world.flows[0].is_over() {
-            continue;
-        }
-        let before = world.client().stats().packets_sent;
-        world.run_to(secs(19));
-        let packets = world.client().stats().packets_sent - before;
-        assert!(packets <= 18 * 9, "{start}: {packets}");
-    }
-}
-
-#[test]
 fn a_longer_one_is_the_end() {
     let mut world = dark(&BOTH, secs(60), 0.0);
     let begun = world.now;

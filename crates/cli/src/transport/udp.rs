@@ -117,7 +117,7 @@ impl Connect for UdpClientFlags {
 
     fn idle_when_receiving(&self) -> Option<&'static str> {
         let is_given = self.both.rate.is_some() || self.both.congestion.is_some();
-        is_given.then_some("--rate and --congestion are about what this side sends; how fast a server gives, its own flags say")
+        is_given.then_some("--rate and --congestion are about what this side sends; the server's own flags say how fast it gives")
     }
 
     fn connect(&self, server: &str, note: Note) -> Result<Box<dyn Link>, ConnectError> {

@@ -76,10 +76,8 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.hub.request(Request::Stop);
-        // The thread itself may have been the last to hold a link, one that nobody took.
-        if let Some(thread) =
-            self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id())
-        {
+        // Links and endpoints are only dropped by the threads that use them, never by the I/O thread itself.
+        if let Some(thread) = self.thread.take() {
             // Its port is free again when this is over.
             let _ = thread.join();
         }
