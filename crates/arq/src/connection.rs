@@ -462,6 +462,11 @@ impl Connection {
         self.config.max_rate.map_or(rate, |bits| rate.min(bits as f64 / 8.0))
     }
 
+    /// Whether it is the user's limit that the pace is held to, and not the path's.
+    fn is_rate_limited(&self) -> bool {
+        self.config.max_rate.is_some_and(|bits| self.controller.pacing_rate() >= bits as f64 / 8.0)
+    }
+
     /// Bytes that may be on their way.
     fn window(&self) -> u64 {
         self.controller.window().min(MAX_IN_FLIGHT)

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use framing::packet::{self, CRC_LEN, VERSION};
+use framing::packet::{self, CRC_LEN, RESET_LEN, VERSION};
 
 use super::train::TRAIN_PACKET;
 use super::{CHALLENGE_LEN, Connection, Next, PartHeader, Phase, PlainHeader, Waiting};
@@ -130,6 +130,9 @@ impl Connection {
         }
         if ping {
             packet::put_ping(&mut frames);
+            // A server that was started anew answers nothing that is shorter.
+            let len = self.header_len() + frames.len() + CRC_LEN;
+            packet::put_padding(&mut frames, (RESET_LEN + 1).saturating_sub(len));
             content = Content::Ping;
         }
         if let Some(piece) = piece {
@@ -278,8 +281,7 @@ impl Connection {
         }
         let rate = self.pacing_rate();
         if let Err(at) = self.pacer.check(now, rate) {
-            let is_limited = rate < self.controller.pacing_rate();
-            let why = if is_limited { Waiting::RateLimit } else { Waiting::Pacing };
+            let why = if self.is_rate_limited() { Waiting::RateLimit } else { Waiting::Pacing };
             return Some(Next::Wait { until: Some(at), why });
         }
         let most = (self.mtu.units() * packet::UNIT_LEN) as u64;

@@ -276,6 +276,24 @@ fn a_server_that_was_started_anew_is_noticed_at_once() {
     }
 }
 
+/// After the path was dark, nothing but probes is on its way, and a packet of 14 bytes is answered by nobody.
+#[test]
+fn a_server_that_was_started_anew_in_a_blackout_is_noticed_at_once() {
+    let mut world = in_the_middle(0.0);
+    let light = world.now + secs(5);
+    let now = std::rc::Rc::new(std::cell::Cell::new(world.now));
+    let clock = std::rc::Rc::clone(&now);
+    world.tamper(move |_| if clock.get() < light { Tampering::Drop } else { Tampering::Pass });
+    world.flows[0].server = None;
+    world.gate = arq::Gate::new([1; 32]);
+    assert!(world.run_until(|world| {
+        now.set(world.now);
+        world.client().end().is_some()
+    }));
+    assert_eq!(world.client().end(), Some(&End::Reset));
+    assert!(world.now - light < secs(1), "{:?}", world.now - light);
+}
+
 #[test]
 fn a_server_that_was_started_anew_between_token_and_connect_is_noticed_at_once() {
     let mut world = World::new(Scenario::new(&link(0.0), 1000), 3);
