@@ -18,6 +18,7 @@ mod endpoint;
 mod engine;
 mod hub;
 mod inbox;
+mod lull;
 mod mail;
 mod options;
 mod outbox;

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use super::arrivals::{Arrival, Clock, parse};
 use super::closed::{Answer, Closed};
 use super::hub::{Handle, Hub, Request};
 use super::inbox::What;
+use super::lull::Lull;
 use super::outbox::Outbox;
 use super::peer::Peer;
 use super::slots::Slots;
@@ -75,17 +77,31 @@ pub(super) fn start(hub: &Arc<Hub>, server: Option<Server>) -> io::Result<Arc<Ha
     Ok(Arc::new(Handle::new(Arc::clone(hub), thread)))
 }
 
+/// Waits for datagrams and wakings until the timer is due; for datagrams not before the end of the rest.
+fn listen(hub: &Hub, timer: Option<Instant>, rest: Option<Instant>) -> [bool; 2] {
+    let waker: (&dyn AsFd, PollFlags) = (hub.waker(), PollFlags::IN);
+    let ready = match rest.filter(|rest| *rest > Instant::now()) {
+        Some(rest) => {
+            let until = timer.map_or(rest, |timer| timer.min(rest));
+            wait(&[waker], Some(until)).map(|[woken]| [Instant::now() >= rest, woken])
+        }
+        None => wait(&[(hub.port(), PollFlags::IN), waker], timer),
+    };
+    ready.unwrap_or_else(|_| {
+        std::thread::sleep(PAUSE);
+        [true, true]
+    })
+}
+
 impl Engine {
     fn run(mut self) {
         let hub = Arc::clone(&self.hub);
         let mut slots = Slots::new();
+        let mut lull = Lull::new(Instant::now());
+        let mut rest = None;
         loop {
-            let deadline = self.timers.first().map(|(timer, _)| *timer);
-            let ready = wait(&[(hub.port(), PollFlags::IN), (hub.waker(), PollFlags::IN)], deadline);
-            let [readable, woken] = ready.unwrap_or_else(|_| {
-                std::thread::sleep(PAUSE);
-                [true, true]
-            });
+            let timer = self.timers.first().map(|(timer, _)| *timer);
+            let [readable, woken] = listen(&hub, timer, rest);
             if woken {
                 hub.waker().settle();
                 if self.obey().is_break() {
@@ -93,7 +109,8 @@ impl Engine {
                 }
             }
             if readable {
-                self.receive(&mut slots);
+                let count = self.receive(&mut slots);
+                rest = lull.received(Instant::now(), count);
             }
             self.fire_timers();
         }
@@ -127,21 +144,28 @@ impl Engine {
         std::ops::ControlFlow::Continue(())
     }
 
-    fn receive(&mut self, slots: &mut Slots) {
+    /// Takes in what there is: how many datagrams, or batches that the kernel had joined.
+    fn receive(&mut self, slots: &mut Slots) -> usize {
         let hub = Arc::clone(&self.hub);
+        let mut count = 0;
         for _ in 0..ROUNDS {
             match slots.receive(hub.port()) {
-                Ok(0) => return,
+                Ok(0) => break,
                 Ok(used) => {
                     self.take(slots, used);
+                    count += used;
                     if used < quinn_udp::BATCH_SIZE {
-                        return;
+                        break;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => self.note_refused(),
-                Err(_) => return std::thread::sleep(PAUSE),
+                Err(_) => {
+                    std::thread::sleep(PAUSE);
+                    break;
+                }
             }
         }
+        count
     }
 
     /// Takes in what was received.
