@@ -22,8 +22,8 @@ pub use manifest::{
     Entry, EntryKind, MAX_ENTRIES, MAX_FILE_LEN, MAX_NAMES_LEN, MAX_PATH_LEN, Manifest, ManifestError,
 };
 pub use message::{
-    Fault, Feature, Get, Hello, MAX_MESSAGE_LEN, MAX_SOFTWARE_LEN, MAX_SUMS, MAX_TEXT_LEN, Message, Offer,
-    Part, Refusal, Sums,
+    Fault, Feature, Generate, Get, Hello, MAX_ECHO_LEN, MAX_MESSAGE_LEN, MAX_SOFTWARE_LEN, MAX_SUMS,
+    MAX_TEXT_LEN, Message, Offer, PACKET_HEAD_LEN, Packet, Part, Refusal, Stream, Sums,
 };
 pub use record::{
     Decision, DecisionRun, Name, Page, PageBuilder, Record, Sent, SentOutcome, Stored, Verdict,

@@ -5,9 +5,9 @@
 use std::ops::Range;
 
 use crate::Checksum;
-use crate::manifest::Entry;
+use crate::manifest::{Entry, MAX_PATH_LEN};
 use crate::record::{DecisionRun, Name, Page, Sent, Stored};
-use crate::wire::{Reader, WireError, put_text};
+use crate::wire::{Reader, WireError, put_counted, put_text};
 
 /// The most bytes of one message.
 pub const MAX_MESSAGE_LEN: usize = 64 * 1024;
@@ -17,6 +17,10 @@ pub const MAX_TEXT_LEN: usize = 1024;
 pub const MAX_SOFTWARE_LEN: usize = 64;
 /// The most chunk sums in one message.
 pub const MAX_SUMS: usize = 8192;
+/// The most bytes that are echoed at a time.
+pub const MAX_ECHO_LEN: usize = 32 * 1024;
+/// The bytes of a [`Packet`]'s message before its filler.
+pub const PACKET_HEAD_LEN: usize = 17;
 
 /// Something that a side can do beyond the least; a bit of [`Hello::features`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +33,14 @@ pub enum Feature {
     Blake3,
     /// It can transfer files plain: each chunk once, unrepaired.
     Plain,
+    /// It sends back what it is sent: `Echo` may be asked of it.
+    Echo,
+    /// It tells what files it has: `List` and `Chdir` may be asked of it.
+    List,
+    /// It makes files up: `Generate` may be asked of it.
+    Generate,
+    /// It sends packets at set times: `Stream` may be asked of it.
+    Stream,
 }
 
 impl Feature {
@@ -40,6 +52,10 @@ impl Feature {
             Self::Get => 2,
             Self::Blake3 => 4,
             Self::Plain => 8,
+            Self::Echo => 16,
+            Self::List => 32,
+            Self::Generate => 64,
+            Self::Stream => 128,
         }
     }
 
@@ -51,6 +67,10 @@ impl Feature {
             Self::Get => "giving files",
             Self::Blake3 => "blake3",
             Self::Plain => "plain transfers",
+            Self::Echo => "echo",
+            Self::List => "listing files",
+            Self::Generate => "generated files",
+            Self::Stream => "streams",
         }
     }
 }
@@ -88,6 +108,41 @@ pub struct Get<'a> {
     pub follow: bool,
     /// The paths, below the served directory.
     pub names: Page<'a, Name<'a>>,
+}
+
+/// A request for a file that is made up: what it holds follows from its length and its seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generate {
+    /// The digest that shall prove it.
+    pub checksum: Checksum,
+    /// Whether each chunk is to be sent once and not repaired.
+    pub plain: bool,
+    /// Bytes of the file.
+    pub length: u64,
+    /// What its content follows from.
+    pub seed: u64,
+}
+
+/// Packets that are to be sent at set times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stream {
+    /// How many.
+    pub count: u64,
+    /// Nanoseconds from one to the next.
+    pub interval: u64,
+    /// Bytes of each one's message, its kind included.
+    pub size: u32,
+}
+
+/// One packet of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet<'a> {
+    /// Its number, from 0.
+    pub number: u64,
+    /// Nanoseconds from the beginning of the stream until it was sent.
+    pub sent: u64,
+    /// Bytes without a meaning, that make it as long as was asked for.
+    pub filler: &'a [u8],
 }
 
 /// CRC-32C sums of chunks in a row.
@@ -135,6 +190,8 @@ pub enum Part {
     Chunks,
     /// All verdicts, and with them the transfer.
     Transfer,
+    /// The entries of a list of files.
+    Listing,
 }
 
 impl Part {
@@ -146,6 +203,7 @@ impl Part {
             Self::Want => 4,
             Self::Chunks => 5,
             Self::Transfer => 6,
+            Self::Listing => 7,
         }
     }
 
@@ -157,6 +215,7 @@ impl Part {
             4 => Self::Want,
             5 => Self::Chunks,
             6 => Self::Transfer,
+            7 => Self::Listing,
             _ => return None,
         })
     }
@@ -196,7 +255,7 @@ impl Fault {
     }
 }
 
-/// Why a side ends the conversation.
+/// Why a side ends the conversation, or does not do what was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// It serves as many as it may; to be tried again later.
@@ -282,6 +341,42 @@ pub enum Message<'a> {
     },
     /// Chunks of a plain transfer that this became of.
     Faults(Fault, Page<'a, Range<u64>>),
+    /// "Send me this back": at most [`MAX_ECHO_LEN`] bytes.
+    Echo(&'a [u8]),
+    /// The answer to [`Message::Echo`]: the same bytes.
+    Echoed(&'a [u8]),
+    /// "What files are there?": a path below the served directory, empty for that directory itself.
+    List(&'a [u8]),
+    /// "What I put from now on goes below this directory": a path as in [`Message::List`].
+    Chdir(&'a [u8]),
+    /// The answer to [`Message::Chdir`]: the path of that directory.
+    Here(&'a [u8]),
+    /// "Make a file of this length up, and send it to me".
+    Generate(Generate),
+    /// The first answer to [`Message::Generate`]: the file is being made.
+    Making {
+        /// Bytes of the file.
+        length: u64,
+        /// What its content follows from.
+        seed: u64,
+    },
+    /// "Send me packets at these times".
+    Stream(Stream),
+    /// The answer to [`Message::Stream`]: the packets follow.
+    Streaming(Stream),
+    /// The end of a stream, and how many packets were sent.
+    Streamed(u64),
+    /// "Send no more packets of this stream".
+    Stop,
+    /// A packet of a stream.
+    Packet(Packet<'a>),
+    /// What was asked is not done, and why. The conversation goes on.
+    Declined {
+        /// The kind of reason.
+        refusal: Refusal,
+        /// The reason in words, at most [`MAX_TEXT_LEN`] bytes.
+        text: &'a str,
+    },
 }
 
 impl<'a> Message<'a> {
@@ -320,20 +415,46 @@ impl<'a> Message<'a> {
             }
             kind::WORKING => Self::Working,
             kind::REFUSE => {
-                let code = body.u8()?;
-                let invalid = WireError::Invalid { field: "refusal", value: code.into() };
-                let refusal = Refusal::from_code(code).ok_or(invalid)?;
-                Self::Refuse { refusal, text: body.text("reason", MAX_TEXT_LEN)? }
+                let (refusal, text) = read_refusal(&mut body)?;
+                Self::Refuse { refusal, text }
             }
             kind::FAULTS => {
                 let code = body.u8()?;
                 let invalid = WireError::Invalid { field: "fault", value: code.into() };
                 Self::Faults(Fault::from_code(code).ok_or(invalid)?, Page::decode(&mut body)?)
             }
-            other => return Err(WireError::UnknownMessage(other)),
+            kind::DECLINED => {
+                let (refusal, text) = read_refusal(&mut body)?;
+                Self::Declined { refusal, text }
+            }
+            other => Self::decode_small(other, &mut body)?,
         };
         body.finish()?;
         Ok(message)
+    }
+
+    /// The body of a request that is no transfer of files, or of the answer to it.
+    fn decode_small(kind: u8, body: &mut Reader<'a>) -> Result<Self, WireError> {
+        Ok(match kind {
+            kind::ECHO => Self::Echo(read_echo(body)?),
+            kind::ECHOED => Self::Echoed(read_echo(body)?),
+            kind::LIST => Self::List(body.counted("path", MAX_PATH_LEN)?),
+            kind::CHDIR => Self::Chdir(body.counted("path", MAX_PATH_LEN)?),
+            kind::HERE => Self::Here(body.counted("path", MAX_PATH_LEN)?),
+            kind::GENERATE => {
+                let (checksum, plain) = read_checksum(body)?;
+                Self::Generate(Generate { checksum, plain, length: body.u64()?, seed: body.u64()? })
+            }
+            kind::MAKING => Self::Making { length: body.u64()?, seed: body.u64()? },
+            kind::STREAM => Self::Stream(read_stream(body)?),
+            kind::STREAMING => Self::Streaming(read_stream(body)?),
+            kind::STREAMED => Self::Streamed(body.u64()?),
+            kind::STOP => Self::Stop,
+            kind::PACKET => {
+                Self::Packet(Packet { number: body.u64()?, sent: body.u64()?, filler: body.rest() })
+            }
+            other => return Err(WireError::UnknownMessage(other)),
+        })
     }
 
     /// Appends the message in its wire form: at most [`MAX_MESSAGE_LEN`] bytes when its pages came from a
@@ -365,14 +486,38 @@ impl<'a> Message<'a> {
             Self::Sent(page) => out.extend_from_slice(page.bytes()),
             Self::Stored(page) => out.extend_from_slice(page.bytes()),
             Self::End(part) => out.push(part.code()),
-            Self::Working => {}
-            Self::Refuse { refusal, text } => {
+            Self::Working | Self::Stop => {}
+            Self::Refuse { refusal, text } | Self::Declined { refusal, text } => {
                 out.push(refusal.code());
                 put_text(out, text, MAX_TEXT_LEN);
             }
             Self::Faults(fault, page) => {
                 out.push(fault.code());
                 out.extend_from_slice(page.bytes());
+            }
+            Self::Echo(bytes) | Self::Echoed(bytes) => {
+                out.extend_from_slice(&bytes[..bytes.len().min(MAX_ECHO_LEN)]);
+            }
+            Self::List(path) | Self::Chdir(path) | Self::Here(path) => put_counted(out, path, MAX_PATH_LEN),
+            Self::Generate(asked) => {
+                out.push(how(asked.checksum, asked.plain));
+                out.extend_from_slice(&asked.length.to_be_bytes());
+                out.extend_from_slice(&asked.seed.to_be_bytes());
+            }
+            Self::Making { length, seed } => {
+                out.extend_from_slice(&length.to_be_bytes());
+                out.extend_from_slice(&seed.to_be_bytes());
+            }
+            Self::Stream(stream) | Self::Streaming(stream) => {
+                out.extend_from_slice(&stream.count.to_be_bytes());
+                out.extend_from_slice(&stream.interval.to_be_bytes());
+                out.extend_from_slice(&stream.size.to_be_bytes());
+            }
+            Self::Streamed(packets) => out.extend_from_slice(&packets.to_be_bytes()),
+            Self::Packet(packet) => {
+                out.extend_from_slice(&packet.number.to_be_bytes());
+                out.extend_from_slice(&packet.sent.to_be_bytes());
+                out.extend_from_slice(packet.filler);
             }
         }
     }
@@ -397,6 +542,19 @@ impl<'a> Message<'a> {
             Self::Working => "Working",
             Self::Refuse { .. } => "Refuse",
             Self::Faults(..) => "Faults",
+            Self::Echo(_) => "Echo",
+            Self::Echoed(_) => "Echoed",
+            Self::List(_) => "List",
+            Self::Chdir(_) => "Chdir",
+            Self::Here(_) => "Here",
+            Self::Generate(_) => "Generate",
+            Self::Making { .. } => "Making",
+            Self::Stream(_) => "Stream",
+            Self::Streaming(_) => "Streaming",
+            Self::Streamed(_) => "Streamed",
+            Self::Stop => "Stop",
+            Self::Packet(_) => "Packet",
+            Self::Declined { .. } => "Declined",
         }
     }
 
@@ -418,6 +576,19 @@ impl<'a> Message<'a> {
             Self::Working => kind::WORKING,
             Self::Refuse { .. } => kind::REFUSE,
             Self::Faults(..) => kind::FAULTS,
+            Self::Echo(_) => kind::ECHO,
+            Self::Echoed(_) => kind::ECHOED,
+            Self::List(_) => kind::LIST,
+            Self::Chdir(_) => kind::CHDIR,
+            Self::Here(_) => kind::HERE,
+            Self::Generate(_) => kind::GENERATE,
+            Self::Making { .. } => kind::MAKING,
+            Self::Stream(_) => kind::STREAM,
+            Self::Streaming(_) => kind::STREAMING,
+            Self::Streamed(_) => kind::STREAMED,
+            Self::Stop => kind::STOP,
+            Self::Packet(_) => kind::PACKET,
+            Self::Declined { .. } => kind::DECLINED,
         }
     }
 }
@@ -425,6 +596,25 @@ impl<'a> Message<'a> {
 fn read_offer(body: &mut Reader<'_>) -> Result<Offer, WireError> {
     let (checksum, plain) = read_checksum(body)?;
     Ok(Offer { checksum, plain, entries: body.u32()?, bytes: body.u64()? })
+}
+
+fn read_refusal<'a>(body: &mut Reader<'a>) -> Result<(Refusal, &'a str), WireError> {
+    let code = body.u8()?;
+    let invalid = WireError::Invalid { field: "refusal", value: code.into() };
+    Ok((Refusal::from_code(code).ok_or(invalid)?, body.text("reason", MAX_TEXT_LEN)?))
+}
+
+fn read_echo<'a>(body: &mut Reader<'a>) -> Result<&'a [u8], WireError> {
+    let bytes = body.rest();
+    if bytes.len() > MAX_ECHO_LEN {
+        let (value, limit) = (bytes.len() as u64, MAX_ECHO_LEN as u64);
+        return Err(WireError::TooLong { field: "text to echo", value, limit });
+    }
+    Ok(bytes)
+}
+
+fn read_stream(body: &mut Reader<'_>) -> Result<Stream, WireError> {
+    Ok(Stream { count: body.u64()?, interval: body.u64()?, size: body.u32()? })
 }
 
 /// Added to a checksum's code where the transfer is plain.
@@ -467,4 +657,17 @@ mod kind {
     pub(super) const WORKING: u8 = 0x0e;
     pub(super) const REFUSE: u8 = 0x0f;
     pub(super) const FAULTS: u8 = 0x10;
+    pub(super) const ECHO: u8 = 0x11;
+    pub(super) const ECHOED: u8 = 0x12;
+    pub(super) const LIST: u8 = 0x13;
+    pub(super) const CHDIR: u8 = 0x14;
+    pub(super) const HERE: u8 = 0x15;
+    pub(super) const GENERATE: u8 = 0x16;
+    pub(super) const MAKING: u8 = 0x17;
+    pub(super) const STREAM: u8 = 0x18;
+    pub(super) const STREAMING: u8 = 0x19;
+    pub(super) const STREAMED: u8 = 0x1a;
+    pub(super) const STOP: u8 = 0x1b;
+    pub(super) const PACKET: u8 = 0x1c;
+    pub(super) const DECLINED: u8 = 0x1d;
 }

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use framing::frame::{Frame, FrameError, HEADER_LEN, Header, Kind, seal};
 use framing::{
-    Checksum, Digest, Entry, EntryKind, Fault, Feature, Get, Hasher, Hello, MAX_MESSAGE_LEN, Message, Name,
-    Offer, PageBuilder, Part, Refusal, Sent, SentOutcome, Stored, Sums, Verdict, crc32c,
+    Checksum, Digest, Entry, EntryKind, Fault, Feature, Generate, Get, Hasher, Hello, MAX_MESSAGE_LEN,
+    Message, Name, Offer, Packet, PageBuilder, Part, Refusal, Sent, SentOutcome, Stored, Stream, Sums,
+    Verdict, crc32c,
 };
 
 /// Checks that `message` is emitted as exactly these bytes, and that they are read as the message.
@@ -167,6 +168,45 @@ fn refuse() {
 }
 
 #[test]
+fn echo_and_its_answer() {
+    check_message("echo", Message::Echo(b"hello"));
+    check_message("echoed", Message::Echoed(b""));
+}
+
+#[test]
+fn directories() {
+    check_message("list", Message::List(b""));
+    check_message("end-listing", Message::End(Part::Listing));
+    check_message("chdir", Message::Chdir(b"media/old songs"));
+    check_message("here", Message::Here(b"media/old songs"));
+}
+
+#[test]
+fn generate() {
+    let (length, seed) = (123_456_789, 0x0102_0304_0506_0708);
+    let generate = Generate { checksum: Checksum::Blake3, plain: false, length, seed };
+    check_message("generate", Message::Generate(generate));
+    check_message("making", Message::Making { length, seed });
+}
+
+#[test]
+fn stream() {
+    let stream = Stream { count: 100, interval: 10_000_000, size: 256 };
+    check_message("stream", Message::Stream(stream));
+    check_message("streaming", Message::Streaming(stream));
+    let filler: Vec<u8> = (0..15).collect();
+    check_message("packet", Message::Packet(Packet { number: 3, sent: 30_500_000, filler: &filler }));
+    check_message("stop", Message::Stop);
+    check_message("streamed", Message::Streamed(100));
+}
+
+#[test]
+fn declined() {
+    let text = "at most 123456789 characters";
+    check_message("declined", Message::Declined { refusal: Refusal::Policy, text });
+}
+
+#[test]
 fn wrong_magic() {
     check_refused("wrong-magic", FrameError::NotAFrame(*b"GE"));
 }
@@ -221,7 +261,7 @@ fn every_golden_file_has_its_test() {
         let called = tests.contains(&format!("(\"{file}\""));
         assert!(called, "no test reads testdata/wire/{file}.hex");
     }
-    assert_eq!(files.len(), 49);
+    assert_eq!(files.len(), 63);
 }
 
 /// The worked examples of the document are the golden files: annotated, but not one byte different.

@@ -6,11 +6,15 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use framing::{
-    Checksum, Decision, DecisionRun, Digest, Entry, EntryKind, Fault, Feature, Get, Hello, MAX_MESSAGE_LEN,
-    MAX_PATH_LEN, MAX_SOFTWARE_LEN, MAX_SUMS, MAX_TEXT_LEN, Message, Name, Offer, Page, PageBuilder, Part,
-    Record, Refusal, Sent, SentOutcome, Stored, Sums, Verdict, WireError,
+    Checksum, Decision, DecisionRun, Digest, Entry, EntryKind, Fault, Feature, Generate, Get, Hello,
+    MAX_ECHO_LEN, MAX_MESSAGE_LEN, MAX_PATH_LEN, MAX_SOFTWARE_LEN, MAX_SUMS, MAX_TEXT_LEN, Message, Name,
+    Offer, PACKET_HEAD_LEN, Packet, Page, PageBuilder, Part, Record, Refusal, Sent, SentOutcome, Stored,
+    Stream, Sums, Verdict, WireError,
 };
 use proptest::prelude::*;
+
+/// How many kinds of messages there are; the first is 1.
+const KINDS: u8 = 0x1d;
 
 /// A message, its bytes, and where it may be cut off and still be a message: between the records of a page.
 struct Sample {
@@ -44,7 +48,9 @@ fn samples() -> Vec<Sample> {
     let mut samples = greetings();
     samples.extend(lists());
     samples.extend(records());
-    let parts = [Part::Manifest, Part::Compare, Part::Sums, Part::Want, Part::Chunks, Part::Transfer];
+    samples.extend(requests());
+    let parts =
+        [Part::Manifest, Part::Compare, Part::Sums, Part::Want, Part::Chunks, Part::Transfer, Part::Listing];
     samples.extend(
         (1..).zip(parts).map(|(code, part): (u8, _)| sample(&format!("0d {code:02x}"), Message::End(part))),
     );
@@ -58,8 +64,11 @@ fn samples() -> Vec<Sample> {
         Refusal::Protocol,
         Refusal::Stopping,
     ];
-    samples.extend((1..).zip(refusals).map(|(code, refusal): (u8, _)| {
-        sample(&format!("0f {code:02x} 0003 c3a421"), Message::Refuse { refusal, text: "ä!" })
+    samples.extend((1..).zip(refusals).flat_map(|(code, refusal): (u8, _)| {
+        [
+            sample(&format!("0f {code:02x} 0003 c3a421"), Message::Refuse { refusal, text: "ä!" }),
+            sample(&format!("1d {code:02x} 0003 c3a421"), Message::Declined { refusal, text: "ä!" }),
+        ]
     }));
     samples
 }
@@ -169,6 +178,37 @@ fn records() -> Vec<Sample> {
     ]
 }
 
+/// What is asked for besides files, and the answers.
+fn requests() -> Vec<Sample> {
+    const PLAN: &str = "0000000000000064 0000000000989680 00000100";
+    let plan = Stream { count: 100, interval: 10_000_000, size: 256 };
+    let asked = Generate { checksum: Checksum::Md5, plain: false, length: 1000, seed: u64::MAX - 1 };
+    let filled = Packet { number: 7, sent: 1 << 40, filler: b"..." };
+    vec![
+        paged("11 6869", Message::Echo(b"hi"), &[1, 2]),
+        paged("11", Message::Echo(b""), &[]),
+        paged("12 00ff", Message::Echoed(b"\0\xff"), &[1, 2]),
+        sample("13 0000", Message::List(b"")),
+        sample("13 0003 612fff", Message::List(b"a/\xff")),
+        sample("14 0001 61", Message::Chdir(b"a")),
+        sample("15 0001 61", Message::Here(b"a")),
+        sample("16 01 00000000000003e8 fffffffffffffffe", Message::Generate(asked)),
+        sample(
+            "16 82 00000000000003e8 fffffffffffffffe",
+            Message::Generate(Generate { checksum: Checksum::Blake3, plain: true, ..asked }),
+        ),
+        sample(
+            "17 00000000000003e8 fffffffffffffffe",
+            Message::Making { length: asked.length, seed: asked.seed },
+        ),
+        sample(&format!("18 {PLAN}"), Message::Stream(plan)),
+        sample(&format!("19 {PLAN}"), Message::Streaming(plan)),
+        sample("1a 0000000000000064", Message::Streamed(100)),
+        sample("1b", Message::Stop),
+        paged("1c 0000000000000007 0000010000000000 2e2e2e", Message::Packet(filled), &[17, 18, 19]),
+    ]
+}
+
 fn encoded(message: &Message<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     message.encode(&mut out);
@@ -178,9 +218,9 @@ fn encoded(message: &Message<'_>) -> Vec<u8> {
 #[test]
 fn every_kind_is_among_the_samples() {
     let kinds: BTreeSet<u8> = samples().iter().map(|sample| sample.bytes[0]).collect();
-    assert!(kinds.into_iter().eq(1..=16));
+    assert!(kinds.into_iter().eq(1..=KINDS));
     let names: BTreeSet<&str> = samples().iter().map(|sample| sample.message.name()).collect();
-    assert_eq!(names.len(), 16);
+    assert_eq!(names.len(), usize::from(KINDS));
     for Sample { message, .. } in samples() {
         assert!(format!("{message:?}").starts_with(message.name()));
     }
@@ -225,8 +265,14 @@ fn every_truncated_prefix_is_refused() {
 
 #[test]
 fn trailing_bytes_are_refused() {
+    let all_that_is_left =
+        |message: &Message<'_>| matches!(message, Message::Echo(_) | Message::Echoed(_) | Message::Packet(_));
     for Sample { message, mut bytes, .. } in samples() {
         bytes.push(0);
+        if all_that_is_left(&message) {
+            assert_eq!(encoded(&Message::decode(&bytes).unwrap()), bytes);
+            continue;
+        }
         let refused = match message {
             Message::Sums(_) => WireError::Invalid { field: "number of sums", value: 9 },
             Message::Hello(_)
@@ -234,7 +280,17 @@ fn trailing_bytes_are_refused() {
             | Message::Offer(_)
             | Message::End(_)
             | Message::Working
-            | Message::Refuse { .. } => WireError::Trailing(1),
+            | Message::Refuse { .. }
+            | Message::List(_)
+            | Message::Chdir(_)
+            | Message::Here(_)
+            | Message::Generate(_)
+            | Message::Making { .. }
+            | Message::Stream(_)
+            | Message::Streaming(_)
+            | Message::Streamed(_)
+            | Message::Stop
+            | Message::Declined { .. } => WireError::Trailing(1),
             _ => WireError::Short,
         };
         assert_eq!(Message::decode(&bytes), Err(refused), "{message:?}");
@@ -243,14 +299,24 @@ fn trailing_bytes_are_refused() {
 
 #[test]
 fn features_have_their_bits_and_names() {
-    let features = [Feature::Put, Feature::Get, Feature::Blake3, Feature::Plain];
-    assert_eq!(features.map(Feature::bit), [1, 2, 4, 8]);
-    assert_eq!(features.map(Feature::name), ["taking files", "giving files", "blake3", "plain transfers"]);
+    let features = [
+        (Feature::Put, "taking files"),
+        (Feature::Get, "giving files"),
+        (Feature::Blake3, "blake3"),
+        (Feature::Plain, "plain transfers"),
+        (Feature::Echo, "echo"),
+        (Feature::List, "listing files"),
+        (Feature::Generate, "generated files"),
+        (Feature::Stream, "streams"),
+    ];
+    for (place, (feature, name)) in features.into_iter().enumerate() {
+        assert_eq!((feature.bit(), feature.name()), (1 << place, name));
+    }
 }
 
 #[test]
 fn every_unknown_kind_is_refused_by_its_number() {
-    for kind in (0..=u8::MAX).filter(|kind| !(1..=16).contains(kind)) {
+    for kind in (0..=u8::MAX).filter(|kind| !(1..=KINDS).contains(kind)) {
         assert_eq!(Message::decode(&[kind, 0, 0]), Err(WireError::UnknownMessage(kind)));
     }
     assert_eq!(Message::decode(&[]), Err(WireError::Short));
@@ -265,11 +331,12 @@ fn every_code_without_a_meaning_is_refused() {
         refused(&format!("02 {checksum:02x} 00000003 0000000000000005"), "checksum", checksum);
         refused(&format!("03 {checksum:02x} 01"), "checksum", checksum);
         refused(&format!("04 {checksum:02x} 00000003 0000000000000005"), "checksum", checksum);
+        refused(&format!("16 {checksum:02x} 0000000000000003 0000000000000005"), "checksum", checksum);
     }
     for follow in [2, 0xff] {
         refused(&format!("03 01 {follow:02x}"), "follow flag", follow);
     }
-    for part in [0, 7, 0xff] {
+    for part in [0, 8, 0xff] {
         refused(&format!("0d {part:02x}"), "part", part);
     }
     for fault in [0, 5, 0xff] {
@@ -277,6 +344,7 @@ fn every_code_without_a_meaning_is_refused() {
     }
     for refusal in [0, 8, 0xff] {
         refused(&format!("0f {refusal:02x} 0000"), "refusal", refusal);
+        refused(&format!("1d {refusal:02x} 0000"), "refusal", refusal);
     }
 }
 
@@ -285,6 +353,7 @@ fn text_is_utf8() {
     let decode = |hex| Message::decode(hex).map(|message| message.name());
     assert_eq!(decode(b"\x01\0\0\0\0\0\x01\xff"), Err(WireError::NotText("program name")));
     assert_eq!(decode(b"\x0f\x01\0\x01\xff"), Err(WireError::NotText("reason")));
+    assert_eq!(decode(b"\x1d\x01\0\x01\xff"), Err(WireError::NotText("reason")));
 }
 
 /// The limit [`MAX_SOFTWARE_LEN`].
@@ -307,16 +376,18 @@ fn very_long_text() {
         Err(WireError::TooLong { field: "reason", value: 1025, limit: MAX_TEXT_LEN as u64 })
     );
     let longest = "t".repeat(MAX_TEXT_LEN);
-    let message = Message::Refuse { refusal: Refusal::Busy, text: &longest };
-    assert_eq!(Message::decode(&encoded(&message)), Ok(message));
+    let (refusal, text) = (Refusal::Busy, &longest[..]);
+    for message in [Message::Refuse { refusal, text }, Message::Declined { refusal, text }] {
+        assert_eq!(Message::decode(&encoded(&message)), Ok(message));
+    }
 }
 
-/// The limit [`MAX_PATH_LEN`], of a name asked for, of an entry, and of a stored file.
+/// The limit [`MAX_PATH_LEN`], of a name asked for, of an entry, of a stored file and of a directory.
 #[test]
 fn very_long_path() {
     let too_long = Err(WireError::TooLong { field: "path", value: 4097, limit: MAX_PATH_LEN as u64 });
     let entry = "05 01 01a4 0000000000000000 0000000000000000 00000000 1001";
-    for hex in ["03 01 00 1001", entry, "0c 00000000 04 1001"] {
+    for hex in ["03 01 00 1001", entry, "0c 00000000 04 1001", "13 1001", "14 1001", "15 1001"] {
         assert_eq!(Message::decode(&hex::bytes(hex)), too_long);
     }
     let longest = vec![b'n'; MAX_PATH_LEN].leak();
@@ -342,6 +413,31 @@ fn very_many_sums() {
     let refused = WireError::Invalid { field: "number of sums", value: sums.len() as u64 };
     assert_eq!(Message::decode(&bytes), Err(refused));
     assert_eq!(Sums::new(1, &sums), None);
+}
+
+/// The limit [`MAX_ECHO_LEN`]; what is sent is cut there.
+#[test]
+fn very_long_echo() {
+    let text = vec![b'e'; MAX_ECHO_LEN + 1];
+    let longest = Message::Echo(&text[1..]);
+    assert_eq!(encoded(&Message::Echo(&text)), encoded(&longest));
+    assert_eq!(Message::decode(&encoded(&longest)), Ok(longest));
+    for kind in [0x11, 0x12] {
+        assert_eq!(
+            Message::decode(&[&[kind], &text[..]].concat()),
+            Err(WireError::TooLong { field: "text to echo", value: 32769, limit: MAX_ECHO_LEN as u64 })
+        );
+    }
+}
+
+/// A packet with a filler is of exactly the size that was asked for.
+#[test]
+fn a_packet_has_a_head_of_so_many_bytes() {
+    let filler = vec![0; MAX_MESSAGE_LEN - PACKET_HEAD_LEN];
+    let packet = |filler| Message::Packet(Packet { number: u64::MAX, sent: u64::MAX, filler });
+    assert_eq!(encoded(&packet(&[])).len(), PACKET_HEAD_LEN);
+    assert_eq!(encoded(&packet(&filler)).len(), MAX_MESSAGE_LEN);
+    assert_eq!(Message::decode(&encoded(&packet(&filler))), Ok(packet(&filler)));
 }
 
 #[test]
@@ -604,10 +700,43 @@ proptest! {
     #[test]
     fn refuse_round_trip(text in texts()) {
         check_round_trip(Message::Refuse { refusal: Refusal::Policy, text: &text });
+        check_round_trip(Message::Declined { refusal: Refusal::NotFound, text: &text });
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic(kind in 0..18u8, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn echo_round_trip(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        check_round_trip(Message::Echo(&bytes));
+        check_round_trip(Message::Echoed(&bytes));
+    }
+
+    #[test]
+    fn directories_round_trip(path in paths()) {
+        check_round_trip(Message::List(&path));
+        check_round_trip(Message::Chdir(&path));
+        check_round_trip(Message::Here(&path));
+    }
+
+    #[test]
+    fn generate_round_trip(checksum in checksums(), plain: bool, length: u64, seed: u64) {
+        check_round_trip(Message::Generate(Generate { checksum, plain, length, seed }));
+        check_round_trip(Message::Making { length, seed });
+    }
+
+    #[test]
+    fn stream_round_trip(
+        (count, interval, size) in any::<(u64, u64, u32)>(),
+        (number, sent) in any::<(u64, u64)>(),
+        filler in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let stream = Stream { count, interval, size };
+        check_round_trip(Message::Stream(stream));
+        check_round_trip(Message::Streaming(stream));
+        check_round_trip(Message::Streamed(count));
+        check_round_trip(Message::Packet(Packet { number, sent, filler: &filler }));
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(kind in 0..KINDS + 2, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         check_canonical(&bytes);
         check_canonical(&[&[kind][..], &bytes].concat());
     }
