@@ -14,6 +14,7 @@
 
 mod block;
 mod error;
+pub mod raw;
 mod stats;
 mod tcp;
 mod udp;

@@ -5,6 +5,7 @@
 //! frame at the end over to the next block.
 
 mod inbox;
+mod raw;
 mod socket;
 
 use std::io::{self, IoSliceMut, Read, Write};
@@ -21,6 +22,7 @@ use crate::block::{BLOCK_CHUNKS, BLOCK_LEN, Block, ChunkRun, Pool};
 use crate::{ChunkSink, ChunkSource, Closer, Filled, IDLE_LIMIT, Link, LinkError};
 use inbox::{Found, Inbox};
 
+pub use raw::RawStream;
 pub use socket::{TcpEndpoint, TcpOptions};
 
 /// How often a side that waits for chunks looks whether it has something to say.

@@ -24,6 +24,7 @@ mod options;
 mod outbox;
 mod peer;
 mod plain;
+mod raw;
 mod receive;
 mod send;
 mod slots;
@@ -50,6 +51,7 @@ use peer::Peer;
 pub use arq::Congestion;
 pub use endpoint::UdpEndpoint;
 pub use options::UdpOptions;
+pub use raw::{Datagram, RawPort, Ready, Slots};
 
 /// How often a side that waits for chunks looks whether it has something to say.
 const TALK_INTERVAL: Duration = Duration::from_millis(50);

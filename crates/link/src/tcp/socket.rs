@@ -56,19 +56,25 @@ fn set_congestion(_: &SockRef<'_>, name: &str) -> Result<(), ConnectError> {
 impl TcpLink {
     /// Connects to `server`, a name or address with a port, trying each address that the name has.
     pub fn connect(server: &str, options: &TcpOptions) -> Result<Self, ConnectError> {
-        let lookup = |error| ConnectError::Lookup { server: server.to_owned(), error };
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in server.to_socket_addrs().map_err(lookup)? {
-            match TcpStream::connect_timeout(&address, CONNECT_LIMIT) {
-                Ok(stream) => {
-                    options.apply(SockRef::from(&stream))?;
-                    return Ok(Self::new(stream, address)?);
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(ConnectError::Connect { server: server.to_owned(), error: last })
+        let (stream, peer) = connect(server, options)?;
+        Ok(Self::new(stream, peer)?)
     }
+}
+
+/// A connection to `server`, and its address.
+pub(super) fn connect(server: &str, options: &TcpOptions) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    let lookup = |error| ConnectError::Lookup { server: server.to_owned(), error };
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in server.to_socket_addrs().map_err(lookup)? {
+        match TcpStream::connect_timeout(&address, CONNECT_LIMIT) {
+            Ok(stream) => {
+                options.apply(SockRef::from(&stream))?;
+                return Ok((stream, address));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(ConnectError::Connect { server: server.to_owned(), error: last })
 }
 
 /// A listening TCP socket.
@@ -94,10 +100,33 @@ impl TcpEndpoint {
         Ok(Self { listener, address })
     }
 
-    fn accept_one(&self) -> io::Result<TcpLink> {
+    /// Waits for the next peer and makes a `T` of its connection: `None` once `wake` can be read.
+    pub(super) fn next<T>(
+        &self,
+        wake: BorrowedFd<'_>,
+        make: impl Fn(TcpStream, SocketAddr) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        loop {
+            let ready = wait(&[(&self.listener, PollFlags::IN), (&wake, PollFlags::IN)], None)?;
+            if ready[1] {
+                return Ok(None);
+            }
+            match self.accept_one(&make) {
+                Ok(made) => return Ok(Some(made)),
+                // Out of descriptors or memory: those who are being served will give some back.
+                Err(error) if is_shortage(&error) => {
+                    wait(&[(&wake, PollFlags::IN)], Some(Instant::now() + PAUSE))?;
+                }
+                // Gone again before it was accepted: the next one, please.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn accept_one<T>(&self, make: impl Fn(TcpStream, SocketAddr) -> io::Result<T>) -> io::Result<T> {
         let (stream, peer) = self.listener.accept()?;
         TcpOptions::default().apply(SockRef::from(&stream)).map_err(io::Error::other)?;
-        TcpLink::new(stream, peer)
+        make(stream, peer)
     }
 }
 
@@ -107,21 +136,8 @@ impl Listener for TcpEndpoint {
     }
 
     fn accept(&mut self, wake: BorrowedFd<'_>) -> io::Result<Option<Box<dyn Link>>> {
-        loop {
-            let ready = wait(&[(&self.listener, PollFlags::IN), (&wake, PollFlags::IN)], None)?;
-            if ready[1] {
-                return Ok(None);
-            }
-            match self.accept_one() {
-                Ok(link) => return Ok(Some(Box::new(link))),
-                // Out of descriptors or memory: those who are being served will give some back.
-                Err(error) if is_shortage(&error) => {
-                    wait(&[(&wake, PollFlags::IN)], Some(Instant::now() + PAUSE))?;
-                }
-                // Gone again before it was accepted: the next one, please.
-                Err(_) => {}
-            }
-        }
+        let link = self.next(wake, TcpLink::new)?;
+        Ok(link.map(|link| Box::new(link) as Box<dyn Link>))
     }
 }
 

@@ -79,6 +79,11 @@ impl Port {
         Ok(Self { socket, state, local })
     }
 
+    /// Lets routers, and this machine, cut datagrams of any length into fragments.
+    pub(super) fn allow_fragments(&self) -> io::Result<()> {
+        fragments::allow(&self.socket, true)
+    }
+
     pub(super) const fn local_addr(&self) -> SocketAddr {
         self.local
     }
