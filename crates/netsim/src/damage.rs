@@ -1,5 +1,7 @@
 //! What corruption does to the bytes.
 
+use std::fmt;
+
 use crate::dice::below;
 use crate::faults::CorruptKind;
 
@@ -20,6 +22,15 @@ pub enum Change {
         /// Which of its bits, 0 (the lowest) to 7.
         bit: u8,
     },
+    /// Flipped the same bit of two bytes, one up and one down, which leaves a sum over both as it was.
+    Pair {
+        /// The index of the byte that was chosen.
+        first: usize,
+        /// The index of the one that evens it out.
+        second: usize,
+        /// Which bit of both.
+        bit: u8,
+    },
     /// Swapped two 16-bit words that differ.
     Words {
         /// The index of the first byte of one of them: even.
@@ -27,6 +38,27 @@ pub enum Change {
         /// The index of the first byte of the other: even, and greater.
         second: usize,
     },
+}
+
+impl Change {
+    /// The same change, told of a slice that begins `by` bytes earlier.
+    pub(crate) const fn moved(self, by: usize) -> Self {
+        match self {
+            Self::Bit { byte, bit } => Self::Bit { byte: byte + by, bit },
+            Self::Pair { first, second, bit } => Self::Pair { first: first + by, second: second + by, bit },
+            Self::Words { first, second } => Self::Words { first: first + by, second: second + by },
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bit { byte, bit } => write!(f, "bit {bit} of byte {byte} flipped"),
+            Self::Pair { first, second, bit } => write!(f, "bit {bit} of bytes {first} and {second} flipped"),
+            Self::Words { first, second } => write!(f, "words at bytes {first} and {second} swapped"),
+        }
+    }
 }
 
 impl Damage {
@@ -53,6 +85,21 @@ impl Damage {
             CorruptKind::Bits | CorruptKind::Fixup => self.flip(bytes),
             CorruptKind::Neutral => self.swap(bytes),
         }
+    }
+
+    /// Flips the bit that [`CorruptKind::Fixup`] flips, and evens the sum of 16-bit words out by flipping the same bit of
+    /// another byte back.
+    pub(crate) fn flip_evenly(self, bytes: &mut [u8]) -> Option<Change> {
+        let Change::Bit { byte: first, bit } = self.flip(bytes)? else { return None };
+        let mask = 1 << bit;
+        let now = bytes[first] & mask;
+        let turn = below(self.draw << 32, bytes.len() as u64) as usize;
+        let second = (0..bytes.len())
+            .map(|step| (turn + step) % bytes.len())
+            .find(|&index| index != first && index % 2 == first % 2 && bytes[index] & mask == now);
+        // Without a partner nothing is done at all.
+        bytes[second.unwrap_or(first)] ^= mask;
+        second.map(|second| Change::Pair { first, second, bit })
     }
 
     fn flip(self, bytes: &mut [u8]) -> Option<Change> {

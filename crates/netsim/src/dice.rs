@@ -17,6 +17,8 @@ pub(crate) enum Purpose {
     Reorder = 4,
     /// Whether it is damaged, and where.
     Corrupt = 5,
+    /// Whether it is turned into a reset.
+    Reset = 6,
 }
 
 /// The draws of one direction of one link.

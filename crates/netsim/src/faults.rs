@@ -34,6 +34,11 @@ pub struct Faults {
     pub duplicate: f64,
     /// Which packets are damaged.
     pub corrupt: Option<Corrupt>,
+    /// Which TCP packets are turned into a reset of their connection. What carries no TCP is left alone.
+    pub reset: Option<Reset>,
+    /// When loss, duplication, reordering, corruption and resets happen: to packets that enter in one of these windows. None
+    /// at all is always. It moves no draw.
+    pub during: Vec<Window>,
     /// When everything that enters is lost. Windows may touch and overlap.
     pub blackouts: Vec<Window>,
     /// Bytes that each packet has on the link beside those that were handed over, for the rate and the queue: 28 for
@@ -167,6 +172,18 @@ pub enum CorruptKind {
     Neutral,
 }
 
+/// Which TCP packets are turned into a reset. Their receiver closes the connection, and answers what the sender goes on
+/// to send with resets of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reset {
+    /// Each packet on its own, with this probability.
+    Chance(f64),
+    /// Those with these numbers.
+    Packets(BTreeSet<u64>),
+    /// Those that enter in one of these windows.
+    Windows(Vec<Window>),
+}
+
 /// A span of time since the start: `start` is in it, `start + length` is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
@@ -258,6 +275,9 @@ impl Faults {
             }
         }
         probability("duplicate", self.duplicate)?;
+        if let Some(Reset::Chance(chance)) = self.reset {
+            probability("reset", chance)?;
+        }
         self.corrupt.map_or(Ok(()), |corrupt| probability("corrupt.probability", corrupt.probability))
     }
 
@@ -272,6 +292,43 @@ impl Faults {
 }
 
 impl Loss {
+    /// The share of packets that it takes in the long run, where it is a matter of chance or of counting.
+    #[must_use]
+    pub fn expected(&self) -> Option<f64> {
+        match *self {
+            Self::None | Self::Packets(_) => None,
+            Self::Bernoulli(loss) | Self::GilbertElliott { loss, .. } => Some(loss),
+            Self::TwoState { worsen, recover, loss_good, loss_bad } => {
+                // A chain that never moves stays in the good state, where it begins.
+                let bad = if worsen > 0.0 { worsen / (worsen + recover) } else { 0.0 };
+                Some(bad * loss_bad + (1.0 - bad) * loss_good)
+            }
+            Self::Nth(step) => Some(1.0 / step as f64),
+        }
+    }
+
+    /// How much wider than that of independent losses the spread of the number of losses is (of its variance).
+    #[must_use]
+    pub fn inflation(&self) -> f64 {
+        let (worsen, recover, good, bad) = match *self {
+            Self::GilbertElliott { loss, burst } => (loss / (1.0 - loss) / burst, 1.0 / burst, 0.0, 1.0),
+            Self::TwoState { worsen, recover, loss_good, loss_bad } => (worsen, recover, loss_good, loss_bad),
+            _ => return 1.0,
+        };
+        if worsen <= 0.0 || worsen + recover <= 0.0 {
+            return 1.0;
+        }
+        let (in_bad, memory) = (worsen / (worsen + recover), 1.0 - worsen - recover);
+        let mean = in_bad * bad + (1.0 - in_bad) * good;
+        let variance = mean * (1.0 - mean);
+        if variance <= 0.0 {
+            return 1.0;
+        }
+        // The covariance of packets k apart is this, times memory to the k.
+        let shared = in_bad * (1.0 - in_bad) * (bad - good) * (bad - good);
+        1.0 + 2.0 * shared / variance * memory / (1.0 - memory)
+    }
+
     fn check(&self) -> Result<(), FaultError> {
         match *self {
             Self::None | Self::Packets(_) => Ok(()),

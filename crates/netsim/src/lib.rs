@@ -33,7 +33,8 @@
 //! 4. **Duplication**; the copies go their own ways from here on.
 //! 5. **Delay** and **jitter**, which keep the order unless told otherwise.
 //! 6. **Reordering**: some packets are held back, and others overtake them.
-//! 7. **Corruption**.
+//! 7. **Corruption**, and **resets** of TCP. Whole IP packets are handed to [`packet::spoil`] and [`packet::reset`], payloads
+//!    to [`Damage::apply`].
 //!
 //! # What a verdict depends on
 //!
@@ -42,16 +43,25 @@
 //! run, on any machine, and switching one fault on does not move another. Numbers count what enters, from 0, whatever
 //! becomes of it. Only two things carry state from packet to packet besides: the queue, and the order that jitter keeps.
 
+#![forbid(unsafe_code)]
+
 mod damage;
 mod dice;
+mod estimate;
 mod faults;
 mod link;
 mod net;
+pub mod packet;
+mod preset;
+mod text;
 
 pub use damage::{Change, Damage};
+pub use estimate::Estimate;
 pub use faults::{
-    Corrupt, CorruptKind, FaultError, Faults, Jitter, Loss, MAX_RATE, MAX_TIME, Queue, Reorder, Spread,
-    Window,
+    Corrupt, CorruptKind, FaultError, Faults, Jitter, Loss, MAX_RATE, MAX_TIME, Queue, Reorder, Reset,
+    Spread, Window,
 };
 pub use link::{Cause, Delivery, Fate, Link, Stats, Verdict};
 pub use net::{Direction, Net};
+pub use preset::{PRESETS, Preset};
+pub use text::{FLAGS, FaultText, Flag, TextError};

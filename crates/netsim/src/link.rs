@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::damage::Damage;
 use crate::dice::{Dice, Purpose, below, chance, normal, pareto};
-use crate::faults::{Faults, Jitter, Loss, Queue, Reorder, Spread};
+use crate::faults::{Faults, Jitter, Loss, Queue, Reorder, Reset, Spread};
 
 /// One direction of a link: what becomes of each packet that enters it.
 #[derive(Debug, Clone)]
@@ -73,6 +73,8 @@ pub struct Delivery {
     pub reordered: bool,
     /// The damage that it comes with.
     pub damage: Option<Damage>,
+    /// Whether it becomes a reset, if it is TCP's.
+    pub reset: bool,
 }
 
 /// Why a packet was dropped.
@@ -109,6 +111,14 @@ pub struct Stats {
     pub reordered: u64,
     /// Arrivals that were damaged.
     pub corrupted: u64,
+    /// Arrivals that were to become resets, if they are TCP's.
+    pub reset: u64,
+    /// Packets that loss was tried on: not those that a blackout or the queue took, nor those outside `during`.
+    pub loss_trials: u64,
+    /// Packets that duplication was tried on.
+    pub duplicate_trials: u64,
+    /// Arrivals that reordering, corruption and resets were tried on.
+    pub arrival_trials: u64,
 }
 
 impl Link {
@@ -145,9 +155,10 @@ impl Link {
         self.stats.entered += 1;
         self.stats.entered_bytes = self.stats.entered_bytes.saturating_add(len as u64);
         // Drawn for each packet, so that the chain's state is the same whatever a blackout or the queue takes.
-        let lost = self.lost(number);
-        let fate = match self.departure(now, len, lost) {
-            Ok(departure) => self.deliver(number, departure, len),
+        let active = self.active(now);
+        let lost = self.lost(number) && active;
+        let fate = match self.departure(now, len, lost, active) {
+            Ok(departure) => self.deliver(number, now, departure, len, active),
             Err(cause) => {
                 match cause {
                     Cause::Blackout => self.stats.blacked_out += 1,
@@ -178,8 +189,13 @@ impl Link {
         &self.faults
     }
 
+    /// Whether a packet that enters now is one that the faults of chance may happen to.
+    fn active(&self, now: Duration) -> bool {
+        self.faults.during.is_empty() || self.faults.during.iter().any(|window| window.contains(now))
+    }
+
     /// When the packet has passed the bottleneck, if it gets to the other side of it and is not lost there.
-    fn departure(&mut self, now: Duration, len: usize, lost: bool) -> Result<u64, Cause> {
+    fn departure(&mut self, now: Duration, len: usize, lost: bool, active: bool) -> Result<u64, Cause> {
         if self.faults.blackouts.iter().any(|window| window.contains(now)) {
             return Err(Cause::Blackout);
         }
@@ -188,6 +204,7 @@ impl Link {
             let len = (len as u64).saturating_add(u64::from(self.faults.overhead));
             departure = self.bottleneck.pass(departure, len, rate, self.faults.queue).ok_or(Cause::Queue)?;
         }
+        self.stats.loss_trials += u64::from(active);
         if lost { Err(Cause::Loss) } else { Ok(departure) }
     }
 
@@ -205,38 +222,54 @@ impl Link {
         chance(loss, if self.bad { loss_bad } else { loss_good })
     }
 
-    fn deliver(&mut self, number: u64, departure: u64, len: usize) -> Fate {
-        let twice = self.faults.duplicate > 0.0
+    fn deliver(&mut self, number: u64, now: Duration, departure: u64, len: usize, active: bool) -> Fate {
+        let twice = active
+            && self.faults.duplicate > 0.0
             && chance(self.dice.roll(Purpose::Duplicate, number, 0)[0], self.faults.duplicate);
+        self.stats.duplicate_trials += u64::from(active);
         self.stats.duplicated += u64::from(twice);
-        let first = self.delivery(number, 0, departure, len);
-        let second = twice.then(|| self.delivery(number, 1, departure, len));
+        let reset = active && self.resets(number, now);
+        let first = Delivery { reset, ..self.delivery(number, 0, departure, len, active) };
+        let second = twice.then(|| Delivery { reset, ..self.delivery(number, 1, departure, len, active) });
+        self.stats.reset += u64::from(reset) * if twice { 2 } else { 1 };
         Fate::Delivered { first, second }
     }
 
-    fn delivery(&mut self, number: u64, copy: u8, departure: u64, len: usize) -> Delivery {
+    fn delivery(&mut self, number: u64, copy: u8, departure: u64, len: usize, active: bool) -> Delivery {
         let mut at = departure.saturating_add(nanos(self.faults.delay));
         let mut keeps_order = true;
         if let Some(Jitter { spread, reorders }) = self.faults.jitter {
             at = jittered(at, spread, self.dice.roll(Purpose::Jitter, number, copy)[0]).max(departure);
             keeps_order = !reorders;
         }
-        let held_back = self.held_back(number, copy);
+        let held_back = self.held_back(number, copy).filter(|_| active);
         if let Some(extra) = held_back {
             at = at.saturating_add(extra);
         } else if keeps_order {
             at = at.max(self.last);
             self.last = at;
         }
-        let damage = self.faults.corrupt.filter(|_| len > 0).and_then(|corrupt| {
+        let damage = self.faults.corrupt.filter(|_| active && len > 0).and_then(|corrupt| {
             let [whether, place] = self.dice.roll(Purpose::Corrupt, number, copy);
             chance(whether, corrupt.probability).then(|| Damage::new(corrupt.kind, place))
         });
         self.stats.delivered += 1;
         self.stats.delivered_bytes = self.stats.delivered_bytes.saturating_add(len as u64);
+        self.stats.arrival_trials += u64::from(active);
         self.stats.reordered += u64::from(held_back.is_some());
         self.stats.corrupted += u64::from(damage.is_some());
-        Delivery { at: Duration::from_nanos(at), reordered: held_back.is_some(), damage }
+        Delivery { at: Duration::from_nanos(at), reordered: held_back.is_some(), damage, reset: false }
+    }
+
+    fn resets(&self, number: u64, now: Duration) -> bool {
+        match &self.faults.reset {
+            None => false,
+            Some(Reset::Chance(probability)) => {
+                chance(self.dice.roll(Purpose::Reset, number, 0)[0], *probability)
+            }
+            Some(Reset::Packets(numbers)) => numbers.contains(&number),
+            Some(Reset::Windows(windows)) => windows.iter().any(|window| window.contains(now)),
+        }
     }
 
     /// For how long a packet is held back, if it is.

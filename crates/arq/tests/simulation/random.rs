@@ -126,6 +126,7 @@ fn faults(lot: &mut Lot, rate: u64, most_loss: f64) -> (Faults, f64, f64, Durati
         corrupt,
         blackouts: Vec::new(),
         overhead: 28,
+        ..Faults::default()
     };
     (faults, lost, burst, slow)
 }

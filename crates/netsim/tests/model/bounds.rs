@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use netsim::{
-    Corrupt, CorruptKind, FaultError, Faults, Jitter, Link, Loss, MAX_RATE, MAX_TIME, Queue, Reorder, Spread,
-    Window,
+    Corrupt, CorruptKind, FaultError, Faults, Jitter, Link, Loss, MAX_RATE, MAX_TIME, Queue, Reorder, Reset,
+    Spread, Window,
 };
 use proptest::prelude::*;
 
@@ -116,6 +116,8 @@ fn the_ends_of_each_range_are_possible() {
             reorder: Some(Reorder { probability: chance, least: MAX_TIME, most: MAX_TIME }),
             duplicate: chance,
             corrupt: Some(Corrupt { probability: chance, kind: CorruptKind::Bits }),
+            reset: Some(Reset::Chance(chance)),
+            during: vec![Window { start: Duration::ZERO, length: Duration::MAX }],
             blackouts: vec![Window { start: Duration::MAX, length: Duration::MAX }],
             overhead: u32::MAX,
         };
@@ -201,6 +203,8 @@ fn any_faults() -> impl Strategy<Value = Faults> {
             reorder: c.map(|()| reorder),
             duplicate,
             corrupt: d.map(|()| corrupt),
+            reset: d.map(|()| Reset::Chance(duplicate)),
+            during: blackouts.clone(),
             blackouts,
             overhead,
         }

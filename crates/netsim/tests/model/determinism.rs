@@ -22,6 +22,8 @@ fn all() -> Faults {
         reorder: Some(Reorder::beside(ms(20), 0.1)),
         duplicate: 0.1,
         corrupt: Some(Corrupt { probability: 0.1, kind: CorruptKind::Neutral }),
+        reset: None,
+        during: Vec::new(),
         blackouts: vec![Window { start: ms(1), length: ms(1) }],
         overhead: 28,
     }
@@ -174,7 +176,9 @@ fn fingerprint(faults: &Faults, seed: u64, direction: u8) -> u64 {
             let change = delivery.damage.and_then(|damage| damage.apply(&mut bytes));
             let change = change.map_or([0; 2], |change| match change {
                 Change::Bit { byte, bit } => [1 + byte as u64, u64::from(bit)],
-                Change::Words { first, second } => [1 + first as u64, second as u64],
+                Change::Words { first, second } | Change::Pair { first, second, .. } => {
+                    [1 + first as u64, second as u64]
+                }
             });
             words.extend(
                 [delivery.at.as_nanos() as u64, u64::from(delivery.reordered)].into_iter().chain(change),

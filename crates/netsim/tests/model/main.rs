@@ -4,7 +4,9 @@ mod bounds;
 mod damage;
 mod determinism;
 mod net;
+mod packets;
 mod statistics;
+mod text;
 mod timing;
 
 use std::time::Duration;
