@@ -51,6 +51,7 @@ fn faults() -> Faults {
             .into_iter()
             .collect(),
         overhead: 28,
+        ..Faults::default()
     }
 }
 
