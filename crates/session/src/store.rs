@@ -9,8 +9,9 @@ mod name;
 mod part;
 mod target;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -110,6 +111,8 @@ impl StoreError {
 pub struct Store {
     dir: Arc<Dir>,
     options: Arc<StoreOptions>,
+    /// The only name that is given, if there is one.
+    name: Option<Arc<OsStr>>,
     /// The directory that was used last: files of a tree mostly share it.
     parent: Arc<Mutex<Option<Parent>>>,
     claim: Claim,
@@ -132,11 +135,30 @@ impl Store {
             Ok(dir) => Ok(Self {
                 dir: Arc::new(dir),
                 options: Arc::new(options),
+                name: None,
                 parent: Arc::new(Mutex::new(None)),
                 claim: Claim::default(),
                 holders: Holders::default(),
             }),
             Err(error) => Err(StoreError::Open { dir: options.dir, error }),
+        }
+    }
+
+    /// The same store, in which what arrives is called exactly so: for one file, or one tree.
+    pub fn named(self, name: &OsStr) -> Result<Self, NameError> {
+        match Path::new(name).file_name() {
+            Some(part) if part == name => SafePath::parse(name.as_bytes())?,
+            _ => return Err(NameError::Empty),
+        };
+        Ok(Self { name: Some(name.into()), ..self })
+    }
+
+    /// Where what came under this path is kept, below the directory.
+    pub(crate) fn place_of(&self, path: &[u8]) -> Result<SafePath, NameError> {
+        let path = SafePath::parse(path)?;
+        match &self.name {
+            Some(name) => path.with_first(name),
+            None => path.with_prefix(&self.options.prefix),
         }
     }
 
@@ -227,8 +249,7 @@ impl Store {
 
     /// Gives a directory its permissions and time: its path.
     pub(crate) fn finish_directory(&self, entry: &Entry<'_>, flush: bool) -> io::Result<PathBuf> {
-        let path = SafePath::parse(entry.path).and_then(|path| path.with_prefix(&self.options.prefix));
-        let path = path.map_err(io::Error::other)?;
+        let path = self.place_of(entry.path).map_err(io::Error::other)?;
         let dir = self.dir.open(path.as_path())?.into_std();
         rustix::fs::fchmod(&dir, Mode::from_raw_mode(entry.mode.into()))?;
         commit::set_mtime(&dir, (entry.mtime, entry.mtime_nanos))?;
@@ -242,5 +263,29 @@ impl Store {
     pub(crate) fn flush(&self) -> io::Result<()> {
         // The directory's own handle may only name it; `.` opened for reading can be flushed.
         self.dir.open(".").and_then(commit::flush_file_system)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_arrives_can_be_called_exactly_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = StoreOptions {
+            dir: dir.path().to_owned(),
+            prefix: "received-".into(),
+            if_exists: IfExists::Fail,
+            max_file_len: None,
+        };
+        let place = |store: &Store, path: &[u8]| store.place_of(path).unwrap().as_path().to_owned();
+        let store = Store::open(options.clone()).unwrap();
+        assert_eq!(place(&store, b"a/b"), Path::new("received-a/b"));
+        let store = store.named(OsStr::new("it")).unwrap();
+        assert_eq!((place(&store, b"a"), place(&store, b"a/b")), ("it".into(), "it/b".into()));
+        for bad in ["", ".", "..", "a/b", "/a", "a/", "a\n", "nul"] {
+            assert!(Store::open(options.clone()).unwrap().named(OsStr::new(bad)).is_err(), "{bad}");
+        }
     }
 }

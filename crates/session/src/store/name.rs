@@ -1,6 +1,7 @@
 //! Names from the network, and what makes them safe.
 
 use std::ffi::{OsStr, OsString};
+use std::iter;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -76,6 +77,12 @@ impl SafePath {
         let mut path = prefix.as_bytes().to_vec();
         path.extend_from_slice(self.0.as_os_str().as_bytes());
         Self::parse(&path)
+    }
+
+    /// The same path with another first part.
+    pub(crate) fn with_first(&self, name: &OsStr) -> Result<Self, NameError> {
+        let path: PathBuf = iter::once(name).chain(self.0.iter().skip(1)).collect();
+        Self::parse(path.as_os_str().as_bytes())
     }
 
     /// The same path with another last part.
@@ -251,6 +258,8 @@ mod tests {
     #[test]
     fn the_prefix_goes_before_the_first_part() {
         let path = SafePath::parse(b"album/song.mp3").unwrap();
+        let renamed = |path: &[u8]| SafePath::parse(path).unwrap().with_first("x".as_ref()).unwrap().0;
+        assert_eq!((renamed(b"a"), renamed(b"a/b/c")), ("x".into(), "x/b/c".into()));
         let prefixed = path.with_prefix("received-".as_ref()).unwrap();
         assert_eq!(prefixed.as_path(), Path::new("received-album/song.mp3"));
         assert_eq!(prefixed.name(), "song.mp3");

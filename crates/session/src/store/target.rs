@@ -48,8 +48,7 @@ impl Store {
     /// hold it open.
     #[must_use]
     pub fn plan(&self, entry: &Entry<'_>, find_part: bool) -> Plan {
-        let path = SafePath::parse(entry.path).and_then(|path| path.with_prefix(&self.options.prefix));
-        let path = match path {
+        let path = match self.place_of(entry.path) {
             Ok(path) => path,
             Err(error) => return Plan::Refuse(error.to_string()),
         };
