@@ -24,6 +24,7 @@ mod history;
 mod intake;
 mod plain;
 mod queue;
+pub mod raw;
 mod receive;
 mod retry;
 mod send;

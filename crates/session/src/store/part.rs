@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
-use framing::{CHUNK_LEN, Checksum, ChunkSet, Entry, Hasher};
+use framing::{CHUNK_LEN, Checksum, ChunkSet, Entry, EntryKind, Hasher};
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, SeekFrom};
 
 use super::holders::{Claim, Hold};
@@ -41,6 +41,14 @@ impl PartId {
         let mut id = [0; PART_ID_LEN / 2];
         id.copy_from_slice(&hasher.finish().as_bytes()[..PART_ID_LEN / 2]);
         Self(id)
+    }
+
+    /// The one of a file of which nothing is known but its name: what is left of it is never gone on with.
+    #[must_use]
+    pub fn of_unknown(path: &[u8]) -> Self {
+        let entry = Entry { kind: EntryKind::File { len: 0 }, mode: 0, mtime: 0, mtime_nanos: 0, path };
+        // Not the one of an empty file, which may be just as old.
+        Self(Self::of(&entry).0.map(|byte| byte ^ 0x55))
     }
 
     /// The one of a plain transfer of the same file: what that leaves is no part of the file that can be gone on with.
@@ -111,6 +119,23 @@ impl PartFile {
 
     /// Opens the partial file of this target and id, a new one if need be.
     pub fn open(dir: &Arc<Dir>, target: &OsStr, id: PartId, len: u64, claim: &Claim) -> io::Result<Self> {
+        Self::take(dir, target, id, len, claim, true)
+    }
+
+    /// Opens an empty partial file of this target and id, whoever else may have one.
+    pub fn fresh(dir: &Arc<Dir>, target: &OsStr, id: PartId) -> io::Result<Self> {
+        Self::take(dir, target, id, 0, &Claim::default(), false)
+    }
+
+    /// Opens the first partial file that nobody else has; `patient` waits a while for the very first.
+    fn take(
+        dir: &Arc<Dir>,
+        target: &OsStr,
+        id: PartId,
+        len: u64,
+        claim: &Claim,
+        patient: bool,
+    ) -> io::Result<Self> {
         let mut twin = 0;
         while twin < MAX_TWINS {
             let name = id.name(target, twin);
@@ -124,7 +149,7 @@ impl PartFile {
                 },
                 Err(error) => return Err(error),
             };
-            if let Some(hold) = lock(dir, &name, &file, claim, twin == 0)? {
+            if let Some(hold) = lock(dir, &name, &file, claim, patient && twin == 0)? {
                 return Self::new(file, dir, name, len, hold);
             }
             twin += 1;
@@ -243,6 +268,18 @@ impl PartFile {
                 let _ = self.dir.remove_file(&name);
             }
         }
+    }
+
+    /// Removes it, if it still has its name: another may have that by now.
+    pub(crate) fn discard(&self) -> io::Result<()> {
+        use cap_std::fs::MetadataExt as _;
+        let ours = self.file.metadata()?;
+        let there = self.dir.symlink_metadata(&self.name)?;
+        // While it is locked nobody else takes its name.
+        if (there.dev(), there.ino()) == (MetadataExt::dev(&ours), MetadataExt::ino(&ours)) {
+            self.remove()?;
+        }
+        Ok(())
     }
 
     /// Removes it.

@@ -8,4 +8,5 @@ mod loose;
 mod orders;
 mod pair;
 mod plain;
+mod raw;
 mod transfer;
