@@ -1,0 +1,190 @@
+//! What `snow` is made of here: randomness of the system, X25519 and AES-GCM of AWS-LC, and BLAKE2s.
+
+use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey, X25519};
+use blake2::{Blake2s256, Digest as _};
+use snow::Error;
+use snow::params::{CipherChoice, DHChoice, HashChoice};
+use snow::resolvers::CryptoResolver;
+use snow::types;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::cipher::{Cipher, Secret, TAG_LEN};
+
+/// Where the ephemeral secret of a handshake comes from.
+pub(crate) enum Ephemeral {
+    /// From the system: for this handshake, and then forgotten.
+    Fresh,
+    /// Given.
+    #[cfg(test)]
+    Given(Secret),
+}
+
+/// Gives `snow` what it is made of.
+pub(crate) struct Parts(pub(crate) Ephemeral);
+
+impl CryptoResolver for Parts {
+    fn resolve_rng(&self) -> Option<Box<dyn types::Random>> {
+        Some(match &self.0 {
+            Ephemeral::Fresh => Box::new(System),
+            #[cfg(test)]
+            Ephemeral::Given(secret) => Box::new(Given(secret.clone())),
+        })
+    }
+
+    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn types::Dh>> {
+        matches!(choice, DHChoice::Curve25519).then(|| Box::<Curve>::default() as Box<dyn types::Dh>)
+    }
+
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn types::Hash>> {
+        matches!(choice, HashChoice::Blake2s).then(|| Box::<Blake2s>::default() as Box<dyn types::Hash>)
+    }
+
+    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn types::Cipher>> {
+        let cipher = || Box::new(Aes(Cipher::new(&[0; 32]))) as Box<dyn types::Cipher>;
+        matches!(choice, CipherChoice::AESGCM).then(cipher)
+    }
+}
+
+struct System;
+
+impl types::Random for System {
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
+        getrandom::fill(bytes).map_err(|_| Error::Rng)
+    }
+}
+
+#[cfg(test)]
+struct Given(Secret);
+
+#[cfg(test)]
+impl types::Random for Given {
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
+        if bytes.len() != self.0.len() {
+            return Err(Error::Rng);
+        }
+        bytes.copy_from_slice(&*self.0);
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Curve {
+    secret: Secret,
+    public: [u8; 32],
+}
+
+impl Curve {
+    fn private_key(&self) -> Result<PrivateKey, Error> {
+        PrivateKey::from_private_key(&X25519, &*self.secret).map_err(|_| Error::Dh)
+    }
+
+    fn find_public(&mut self) -> Result<(), Error> {
+        let public = self.private_key()?.compute_public_key().map_err(|_| Error::Dh)?;
+        self.public = public.as_ref().try_into().map_err(|_| Error::Dh)?;
+        Ok(())
+    }
+}
+
+impl types::Dh for Curve {
+    fn name(&self) -> &'static str {
+        "25519"
+    }
+
+    fn pub_len(&self) -> usize {
+        32
+    }
+
+    fn priv_len(&self) -> usize {
+        32
+    }
+
+    fn set(&mut self, secret: &[u8]) {
+        self.secret.copy_from_slice(secret);
+        // Any 32 bytes are a secret of this curve.
+        self.find_public().expect("a public key of 32 bytes");
+    }
+
+    fn generate(&mut self, random: &mut dyn types::Random) -> Result<(), Error> {
+        random.try_fill_bytes(&mut *self.secret)?;
+        self.find_public()
+    }
+
+    fn pubkey(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn privkey(&self) -> &[u8] {
+        &*self.secret
+    }
+
+    fn dh(&self, public: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        let theirs = UnparsedPublicKey::new(&X25519, public.get(..32).ok_or(Error::Dh)?);
+        agreement::agree(&self.private_key()?, theirs, Error::Dh, |shared| {
+            out.get_mut(..shared.len()).ok_or(Error::Dh)?.copy_from_slice(shared);
+            Ok(())
+        })
+    }
+}
+
+#[derive(Default)]
+struct Blake2s(Blake2s256);
+
+impl types::Hash for Blake2s {
+    fn name(&self) -> &'static str {
+        "BLAKE2s"
+    }
+
+    fn block_len(&self) -> usize {
+        64
+    }
+
+    fn hash_len(&self) -> usize {
+        32
+    }
+
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+
+    fn input(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn result(&mut self, out: &mut [u8]) {
+        out[..32].copy_from_slice(&self.0.finalize_reset());
+    }
+}
+
+struct Aes(Cipher);
+
+impl types::Cipher for Aes {
+    fn name(&self) -> &'static str {
+        "AESGCM"
+    }
+
+    fn set(&mut self, key: &[u8; 32]) {
+        self.0 = Cipher::new(key);
+    }
+
+    fn encrypt(&self, nonce: u64, header: &[u8], plain: &[u8], out: &mut [u8]) -> usize {
+        let len = plain.len() + TAG_LEN;
+        self.0.seal(nonce, header, plain, &mut out[..len]);
+        len
+    }
+
+    fn decrypt(&self, nonce: u64, header: &[u8], sealed: &[u8], out: &mut [u8]) -> Result<usize, Error> {
+        let len = sealed.len().checked_sub(TAG_LEN).ok_or(Error::Decrypt)?;
+        let plain = out.get_mut(..len).ok_or(Error::Decrypt)?;
+        self.0.open(nonce, header, sealed, plain).map_err(|_| Error::Decrypt)?;
+        Ok(len)
+    }
+}
+
+/// The secrets of both directions that a finished handshake has, that of its initiator first.
+pub(crate) fn split(mut state: snow::HandshakeState) -> [Secret; 2] {
+    let (mut first, mut second) = state.dangerously_get_raw_split();
+    let secrets = [Zeroizing::new(first), Zeroizing::new(second)];
+    first.zeroize();
+    second.zeroize();
+    secrets
+}
