@@ -58,6 +58,7 @@ enum ToWriter {
     Complete { file: u32 },
     Drop { file: u32, remove: bool },
     Remove { target: Target },
+    Sweep { target: Target },
 }
 
 /// The threads. Dropping it ends them and unlocks every partial file.
@@ -147,6 +148,11 @@ impl Intake {
     /// Removes the partial file of a file that was opened and is not open.
     pub(crate) fn remove(&self, target: Target) {
         self.to_writer(ToWriter::Remove { target });
+    }
+
+    /// Removes what interrupted transfers left of a file that turned out to be in place.
+    pub(crate) fn sweep(&self, target: Target) {
+        self.to_writer(ToWriter::Sweep { target });
     }
 
     /// Hashes a file that is there already.
@@ -259,6 +265,11 @@ impl Writer {
                 ToWriter::Remove { target } => {
                     if let Ok(Some(part)) = self.find(&target) {
                         let _ = part.remove();
+                    }
+                }
+                ToWriter::Sweep { target } => {
+                    if let Ok(dir) = self.store.parent_of(&target.path, false) {
+                        PartFile::remove_leftovers(&dir, target.path.name(), target.part);
                     }
                 }
             }

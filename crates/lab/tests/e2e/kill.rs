@@ -15,6 +15,7 @@ use lab::process::{LIMIT, Process, Server};
 over_each_transport!(
     whatever_is_killed_the_next_run_goes_on_and_no_wrong_file_is_ever_there,
     a_client_goes_on_by_itself_when_the_server_is_killed_and_comes_again,
+    what_a_killed_server_left_of_a_file_that_is_there_is_removed,
 );
 
 /// What the sockets and queues between the two disks may hold.
@@ -191,4 +192,23 @@ fn a_client_goes_on_by_itself_when_the_server_is_killed_and_comes_again(transpor
         return;
     }
     panic!("the transfer was always too quick");
+}
+
+/// As when one session was killed after it gave the file its name, and another before it saw that.
+fn what_a_killed_server_left_of_a_file_that_is_there_is_removed(transport: Transport) {
+    let scene = Scene::new(transport);
+    let film = noise(7, 8_000_000);
+    scene.write("film.mp4", &film);
+    let server = scene.serve(&[]);
+    let client = scene.start(server.address(), &["film.mp4"]);
+    let part = until("something has come", || scene.parts().into_iter().find(|part| written(part) > Some(0)));
+    let left = fs::read(&part).unwrap();
+    assert_eq!(client.wait(LIMIT).unwrap().code(), Some(0));
+    assert!(scene.parts().is_empty());
+    fs::write(&part, left).unwrap();
+    let again = scene.run(&server, &["film.mp4"]);
+    assert_eq!(again.code(), Some(0), "{}", again.stderr);
+    assert!(again.stdout.starts_with("there"), "{}", again.stdout);
+    until("it is removed", || scene.parts().is_empty().then_some(()));
+    assert!(scene.received()["received-film.mp4"] == film);
 }

@@ -238,6 +238,9 @@ impl Receiving<'_> {
         match &active.phase {
             Phase::Verifying(path) if here == there => {
                 let path = path.clone();
+                // One that was killed after the file got its name may have been followed by one that was killed before it
+                // saw that.
+                self.intake.sweep(active.target.clone());
                 self.judge(file, Verdict::AlreadyThere(here), path.as_os_str());
             }
             Phase::Verifying(_) => self.refill(file),

@@ -73,7 +73,7 @@ pub fn commit(finished: &[Finished], if_exists: IfExists) -> Vec<Committed> {
         .zip(flushed)
         .map(|(file, flushed)| match flushed.and_then(|()| place(file, if_exists)) {
             Ok(committed) => {
-                file.part.remove_leftovers(file.target.path.name(), file.target.part);
+                file.part.remove_twins(file.target.path.name(), file.target.part);
                 committed
             }
             Err(error) => Committed::Failed(error),

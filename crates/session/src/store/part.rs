@@ -258,14 +258,19 @@ impl PartFile {
         self.file.write_all_at(&[0; CHUNK_LEN][..len as usize], offset)
     }
 
-    /// Removes what interrupted transfers left of the same file, now that it is in place.
-    pub(super) fn remove_leftovers(&self, target: &OsStr, id: PartId) {
+    /// Removes what interrupted transfers left of the same file beside it, now that it is in place.
+    pub(super) fn remove_twins(&self, target: &OsStr, id: PartId) {
+        Self::remove_leftovers(&self.dir, target, id);
+    }
+
+    /// Removes what interrupted transfers left of a file that is in place.
+    pub fn remove_leftovers(dir: &Dir, target: &OsStr, id: PartId) {
         for twin in 0..LEFTOVERS {
             let name = id.name(target, twin);
-            let Ok(file) = open(&self.dir, &name, false) else { continue };
-            if let Ok(Some(_hold)) = lock(&self.dir, &name, &file, &Claim::default(), false) {
+            let Ok(file) = open(dir, &name, false) else { continue };
+            if let Ok(Some(_hold)) = lock(dir, &name, &file, &Claim::default(), false) {
                 // What can't be removed is only in the way.
-                let _ = self.dir.remove_file(&name);
+                let _ = dir.remove_file(&name);
             }
         }
     }
