@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use framing::Checksum;
 use link::{Closer, ConnectError, Link};
 use session::{
-    Caller, GetJob, Observer, PutJob, SessionError, Sources, Store, StoreOptions, Summary, get, put,
+    Caller, Conversation, GetJob, Observer, PutJob, SessionError, Sources, Store, StoreOptions, Summary,
     with_retry,
 };
 
@@ -109,7 +109,7 @@ impl<T: Connect> Call<'_, T> {
         let mut job = if self.args.transport.is_plain() { job.plain() } else { job };
         let names = names(paths.iter().map(|path| path.file_name().unwrap_or(path.as_os_str())));
         let doing = format!("cannot send {names} to {}", self.server);
-        let summary = self.transfer(&doing, |link, observer| put(link, &mut job, self.caller(observer)))?;
+        let summary = self.transfer(&doing, |conversation, caller| conversation.put(&mut job, caller))?;
         if is_empty(&summary) {
             let text = format!("nothing was sent: {names} was left out; --follow follows symbolic links");
             return Err(Problem::new(Exit::LocalFile, text).into());
@@ -127,7 +127,7 @@ impl<T: Connect> Call<'_, T> {
         let names = names(get_args.names.iter().map(|name| name.as_os_str()));
         let doing = format!("cannot get {names} from {}", self.server);
         let summary =
-            self.transfer(&doing, |link, observer| get(link, &mut job, &store, self.caller(observer)))?;
+            self.transfer(&doing, |conversation, caller| conversation.get(&mut job, &store, caller))?;
         if is_empty(&summary) {
             let text = format!("nothing was received: {} left out {names}", self.server);
             return Err(Problem::new(Exit::Refused, text).into());
@@ -139,12 +139,17 @@ impl<T: Connect> Call<'_, T> {
     fn transfer(
         &self,
         doing: &str,
-        mut run: impl FnMut(&mut dyn Link, &dyn Observer) -> Result<Summary, SessionError>,
+        mut run: impl FnMut(&mut Conversation, Caller<'_>) -> Result<Summary, SessionError>,
     ) -> anyhow::Result<Summary> {
         let window: Duration = self.args.common.retry;
-        let run_on_line = |link: &mut dyn Link, observer: &dyn Observer| {
+        let run_on_line = |link: Box<dyn Link>, observer: &dyn Observer| {
             self.set_line(link.closer().ok());
-            let ran = run(link, observer);
+            let caller = self.caller(observer);
+            let ran = Conversation::begin(link, caller).and_then(|mut conversation| {
+                let mut summary = run(&mut conversation, caller)?;
+                summary.link = conversation.finish().or(summary.link);
+                Ok(summary)
+            });
             // It may hold the socket open.
             self.set_line(None);
             ran

@@ -72,13 +72,20 @@ impl Exit {
         }
     }
 
+    /// What it means for a server that it does not do what it was asked for.
+    pub(crate) const fn of_refusal(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoSpace | Refusal::Storage => Self::LocalFile,
+            _ => Self::Refused,
+        }
+    }
+
     /// What a conversation that ended early means.
     pub(crate) const fn of_session(error: &SessionError) -> Self {
         match error {
             SessionError::Connect(error) => Self::of_connect(error),
             SessionError::Link(LinkError::Refused { .. }) | SessionError::NotOffered(_) => Self::Refused,
             SessionError::Link(error) if error.is_passing() => Self::NoLink,
-            SessionError::Declined { refusal: Refusal::NoSpace | Refusal::Storage, .. } => Self::LocalFile,
             SessionError::Declined { .. } => Self::Refused,
             SessionError::Source(_) | SessionError::Store(_) => Self::LocalFile,
             SessionError::TooManyNames => Self::Usage,
@@ -231,7 +238,7 @@ mod tests {
             (LinkError::Version(9).into(), Exit::Failed),
             (LinkError::Foreign("GET /".to_owned()).into(), Exit::Failed),
             (SessionError::NotOffered(Feature::Get), Exit::Refused),
-            (SessionError::Declined { refusal: Refusal::NoSpace, text: String::new() }, Exit::LocalFile),
+            (SessionError::Declined { refusal: Refusal::NoSpace, text: String::new() }, Exit::Refused),
         ];
         for (error, exit) in cases {
             assert_eq!(Exit::of_session(&error), exit, "{error:?}");

@@ -19,7 +19,7 @@ use crate::{escape, json, units};
 /// How often a script is told of progress, at most.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The observer of one conversation.
+/// The observer of one conversation, for one transfer after the other.
 #[derive(Debug)]
 pub(crate) struct Reporter {
     screen: Arc<Screen>,
@@ -70,25 +70,14 @@ struct Plan {
 impl Reporter {
     /// Tells on this screen, seen like this.
     pub(crate) fn new(screen: Arc<Screen>, view: View) -> Self {
-        let now = Instant::now();
-        let state = State {
-            started: now,
-            software: None,
-            plan: None,
-            bars: None,
-            is_lost: false,
-            stored: OsString::new(),
-            is_unwritable: false,
-            wanted: 0,
-            moved: 0,
-            compared: 0,
-            current: OsString::new(),
-            path: None,
-            is_plain: false,
-            told: now,
-            checksum: "",
-        };
-        Self { screen, view, state: Mutex::new(state) }
+        Self { screen, view, state: Mutex::new(State::new(None)) }
+    }
+
+    /// Forgets the last transfer, for the next one with the same other side.
+    pub(crate) fn renew(&self) {
+        self.clear();
+        let state = &mut *self.state();
+        *state = State::new(state.software.take());
     }
 
     /// Whether the other side has ever answered.
@@ -318,6 +307,8 @@ impl Observer for Reporter {
                 self.screen.note(&format!("{chunks} came damaged or not at all, and are sent again"));
             }
             Event::File(report) => self.file(report),
+            // Only a server hears these, and tells of them itself.
+            Event::Transferred { .. } | Event::Declined { .. } => {}
             Event::Retrying { error, wait } => self.retrying(error, wait),
         }
     }
@@ -347,6 +338,27 @@ impl Reporter {
 }
 
 impl State {
+    fn new(software: Option<String>) -> Self {
+        let now = Instant::now();
+        Self {
+            started: now,
+            software,
+            plan: None,
+            bars: None,
+            is_lost: false,
+            stored: OsString::new(),
+            is_unwritable: false,
+            wanted: 0,
+            moved: 0,
+            compared: 0,
+            current: OsString::new(),
+            path: None,
+            is_plain: false,
+            told: now,
+            checksum: "",
+        }
+    }
+
     fn wanted(&mut self, bytes: u64, held: u64, round: u32) {
         let Some(plan) = &mut self.plan else { return };
         self.wanted = if round == 0 { self.moved } else { self.wanted } + bytes;

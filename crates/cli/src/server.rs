@@ -2,6 +2,7 @@
 
 mod args;
 mod clients;
+mod guest;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use crate::screen::Screen;
 use crate::{Bind, Program, address, escape, units};
 use args::ServerArgs;
 use clients::{Clients, Seat};
+use guest::Guest;
 
 /// How long clients that are sent away are waited for.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -146,7 +148,7 @@ struct House {
     clients: Arc<Clients>,
     refusing: AtomicUsize,
     once: bool,
-    /// How the one transfer of `--once` ended.
+    /// How the one conversation of `--once` ended.
     outcome: OnceLock<Exit>,
 }
 
@@ -207,16 +209,17 @@ impl House {
             house.complain(peer, "this program has a fault, please report it", Exit::Failed);
         });
         let view = View { is_server: true, peer: peer.to_string(), dir: ".".into(), is_several: false };
-        let reporter = Reporter::new(self.screen.clone(), view);
-        match serve(&mut *link, &self.service, &reporter) {
-            Ok(None) => {}
-            Ok(Some(summary)) => {
-                let exit = reporter.finish(&summary);
-                if self.once && self.outcome.set(exit).is_ok() {
+        let guest = Guest::new(self, peer, Reporter::new(self.screen.clone(), view));
+        match serve(&mut *link, &self.service, &guest) {
+            Ok(_) => {
+                if self.once
+                    && let Some(exit) = guest.exit()
+                    && self.outcome.set(exit).is_ok()
+                {
                     self.wake.wake();
                 }
             }
-            Err(error) => self.tell_of_end(peer, &reporter, &error),
+            Err(error) => self.tell_of_end(peer, &guest.reporter, &error),
         }
     }
 
@@ -247,16 +250,9 @@ impl House {
         } else {
             exit::plain_words(&error.to_string())
         };
-        let text = match &planned {
-            Some((Side::Receiver, name)) if error.is_passing() => {
-                format!(
-                    "receiving {name} broke off: {why}; what arrived is kept for when the client comes again"
-                )
-            }
-            Some((Side::Receiver, name)) => format!("receiving {name} broke off: {why}"),
-            Some((Side::Sender, name)) => format!("sending {name} broke off: {why}"),
-            None => why,
-        };
+        let is_kept = matches!(planned, Some((Side::Receiver, _))) && error.is_passing();
+        let rest = if is_kept { "; what arrived is kept for when the client comes again" } else { "" };
+        let text = broke_off(planned, why) + rest;
         self.complain(peer, &text, Exit::of_session(error));
     }
 
@@ -264,6 +260,15 @@ impl House {
     fn complain(&self, peer: SocketAddr, text: &str, exit: Exit) {
         let text = format!("{peer}: {}", escape::text(text));
         self.screen.error(&text, exit, Some(&peer.to_string()));
+    }
+}
+
+/// Why a transfer, if there was one, did not come to its end.
+fn broke_off(planned: Option<(Side, String)>, why: String) -> String {
+    match planned {
+        Some((Side::Receiver, name)) => format!("receiving {name} broke off: {why}"),
+        Some((Side::Sender, name)) => format!("sending {name} broke off: {why}"),
+        None => why,
     }
 }
 

@@ -55,6 +55,13 @@ pub trait Link: Send {
     /// what [`Link::send_chunks`] had sent when it came to its end.
     fn recv_chunks(&mut self, wanted: &mut ChunkSet, sink: &mut dyn ChunkSink) -> Result<(), LinkError>;
 
+    /// Says that a transfer of so many chunks begins. Both sides say it of each transfer, in the same order, before the first
+    /// of its chunks goes: the link tells chunks of one transfer from late copies of those of another.
+    fn begin_transfer(&mut self, chunks: u64) -> Result<(), LinkError> {
+        let _ = chunks;
+        Ok(())
+    }
+
     /// Says that so many bytes of chunks will probably have to be sent soon, so that the link can find out meanwhile what
     /// the path carries.
     fn expect_to_send(&mut self, bytes: u64) {

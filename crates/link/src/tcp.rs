@@ -36,6 +36,8 @@ pub struct TcpLink {
     pipe: Pipe,
     pool: Pool,
     idle_limit: Duration,
+    /// Whether the peer has said something since this side did: then it has all that was said to it.
+    is_answered: bool,
 }
 
 /// The socket and what was read from it but not yet looked at.
@@ -55,7 +57,7 @@ impl TcpLink {
         let mut pool = Pool::default();
         let inbox = Inbox::new(pool.take());
         let pipe = Pipe { stream, peer, inbox, outbox: Vec::new(), idle_limit: IDLE_LIMIT };
-        Ok(Self { pipe, pool, idle_limit: IDLE_LIMIT })
+        Ok(Self { pipe, pool, idle_limit: IDLE_LIMIT, is_answered: false })
     }
 
     /// Changes how long the peer may be silent; [`IDLE_LIMIT`] unless changed.
@@ -122,6 +124,7 @@ impl Link for TcpLink {
     }
 
     fn send(&mut self, message: &Message<'_>) -> Result<(), LinkError> {
+        self.is_answered = false;
         self.pipe.send(message)
     }
 
@@ -140,6 +143,7 @@ impl Link for TcpLink {
                 }
             }
         };
+        self.is_answered = true;
         decode(self.pipe.inbox.bytes(payload))
     }
 
@@ -209,13 +213,15 @@ impl Link for TcpLink {
         if self.pipe.stream.shutdown(Shutdown::Write).is_err() {
             return;
         }
-        // Closing with unread bytes would make the kernel throw away what the peer has not read yet.
-        let deadline = Instant::now() + FINISH_LIMIT;
+        // Closing with unread bytes would make the kernel throw away what the peer has not read yet. Who has had the other's
+        // last word need not wait for more.
+        let limit = Instant::now() + FINISH_LIMIT;
+        let deadline = if self.is_answered { Instant::now() } else { limit };
         let mut scrap = [0; 16 * 1024];
         while let Ok(true) = self.pipe.wait(PollFlags::IN, deadline) {
             match self.pipe.stream.read(&mut scrap) {
                 Ok(0) => return,
-                Ok(_) if Instant::now() < deadline => {}
+                Ok(_) if Instant::now() < limit => {}
                 Err(error) if is_passing(&error) => {}
                 Ok(_) | Err(_) => return,
             }

@@ -10,7 +10,9 @@ use std::path::Path;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use framing::{Checksum, Hasher};
 use link::{Listener, TcpEndpoint, TcpLink, TcpOptions};
-use session::{Caller, Event, IfExists, Observer, PutJob, Service, Sources, Store, StoreOptions};
+use session::{
+    Caller, Conversation, Event, IfExists, Observer, PutJob, Service, Sources, Store, StoreOptions,
+};
 
 const LEN: usize = 64 << 20;
 
@@ -38,11 +40,13 @@ fn transfer(file: &Path, dir: &Path, checksum: Checksum) {
             let mut link = endpoint.accept(wake.as_fd()).unwrap().unwrap();
             session::serve(link.as_mut(), &service, &Silent).unwrap();
         });
-        let mut link = TcpLink::connect(&address, &TcpOptions::default()).unwrap();
+        let link = TcpLink::connect(&address, &TcpOptions::default()).unwrap();
         let sources = Sources::local(&[file.to_owned()], false, &Silent).unwrap();
         let mut job = PutJob::new(sources, checksum);
-        let summary =
-            session::put(&mut link, &mut job, Caller { software: "bench", observer: &Silent }).unwrap();
+        let caller = Caller { software: "bench", observer: &Silent };
+        let mut conversation = Conversation::begin(Box::new(link), caller).unwrap();
+        let summary = conversation.put(&mut job, caller).unwrap();
+        conversation.finish();
         assert_eq!(summary.verified, 1);
     });
     std::fs::remove_file(dir.join("received-file")).unwrap();

@@ -35,12 +35,12 @@ pub enum SessionError {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
-    /// This side does not allow what the other side asked for; it was told so.
+    /// What was asked is not done: the side that was asked said why. Only its client hears this; the conversation goes on.
     #[error("{text}")]
     Declined {
         /// The kind of reason.
         refusal: Refusal,
-        /// What it was told.
+        /// The reason in words; from the other side, so not to be trusted.
         text: String,
     },
 }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use framing::{ChunkSet, Digest};
+use framing::{ChunkSet, Digest, Refusal};
 use link::LinkStats;
 
 /// Takes note of what happens. Called from several threads; must be quick.
@@ -85,6 +85,18 @@ pub enum Event<'a> {
     },
     /// It is known what has become of a file or directory.
     File(&'a FileReport<'a>),
+    /// A transfer that a client asked for has come to its end, on the server's side.
+    Transferred {
+        /// What has become of it.
+        summary: &'a Summary,
+    },
+    /// A server does not do what its client asked for.
+    Declined {
+        /// The kind of reason.
+        refusal: Refusal,
+        /// The reason, as the client was told.
+        why: &'a str,
+    },
     /// The link was lost; a new one is tried.
     Retrying {
         /// Why it was lost, or why the last attempt failed.

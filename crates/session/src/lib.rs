@@ -1,7 +1,7 @@
 //! What the two sides say to each other, over any link, and the store that keeps what arrives.
 //!
-//! A client [`put`]s or [`get`]s, a server [`serve`]s; both come down to one sender and one receiver that meet
-//! over a [`Link`](link::Link). This crate knows files and the conversation. It never knows which transport it is on, and
+//! A client holds a [`Conversation`], a server [`serve`]s; each transfer comes down to one sender and one receiver that
+//! meet over a [`Link`](link::Link). This crate knows files and the conversation. It never knows which transport it is on, and
 //! never prints: what happens is told to an [`Observer`].
 //!
 //! ```text
@@ -16,6 +16,7 @@
 //! A *plain* transfer compares nothing, sends each chunk once, and ends with a report of what became of each.
 
 mod compare;
+mod conversation;
 mod error;
 mod events;
 mod hashing;
@@ -34,17 +35,17 @@ mod source;
 pub mod store;
 
 use std::ffi::OsString;
+use std::time::Instant;
 
 use framing::Checksum;
 
 use history::History;
 
+pub use conversation::Conversation;
 pub use error::SessionError;
 pub use events::{Event, Faults, FileReport, Observer, Outcome, Side, Summary};
 pub use hello::refuse;
-pub use receive::get;
 pub use retry::with_retry;
-pub use send::put;
 pub use serve::{Service, serve};
 pub use source::{SourceError, Sources};
 pub use store::{IfExists, Store, StoreError, StoreOptions};
@@ -72,6 +73,8 @@ pub struct PutJob {
     sources: Sources,
     how: How,
     history: History,
+    /// Since when it is at it.
+    began: Option<Instant>,
     summary: Summary,
 }
 
@@ -82,5 +85,7 @@ pub struct GetJob {
     how: How,
     follow: bool,
     history: History,
+    /// Since when it is at it.
+    began: Option<Instant>,
     summary: Summary,
 }

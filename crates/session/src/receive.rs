@@ -13,13 +13,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use framing::{
-    Checksum, ChunkSet, EntryKind, Feature, Get, MAX_PATH_LEN, MAX_RANGES, Manifest, Message, Name, Offer,
-    PageBuilder, Part, Refusal,
+    Checksum, ChunkSet, EntryKind, MAX_RANGES, Manifest, Message, Offer, PageBuilder, Part, Refusal,
 };
 use link::{ChunkRun, ChunkSink, IDLE_LIMIT, Link, LinkError, LinkStats, Talk};
 
 use crate::events::{Event, Faults, PathTeller, Side, Summary};
-use crate::hello::{greet, meet, misbehaved, out_of_place};
+use crate::hello::{misbehaved, out_of_place};
 use crate::history::History;
 use crate::intake::Intake;
 use crate::sets::{SetOf, bytes_of, cut_file, send_set};
@@ -35,7 +34,7 @@ impl GetJob {
     #[must_use]
     pub fn new(names: Vec<OsString>, checksum: Checksum, follow: bool) -> Self {
         let how = How { checksum, plain: false };
-        Self { names, how, follow, history: History::default(), summary: Summary::default() }
+        Self { names, how, follow, history: History::default(), began: None, summary: Summary::default() }
     }
 
     /// Has each chunk sent once and nothing repaired: a demonstration of what a path does to what is sent over it. Only over
@@ -47,84 +46,87 @@ impl GetJob {
     }
 }
 
-/// Fetches files. After an error that [may pass](SessionError::is_passing) it can be called again with a new link, and goes
-/// on with what is not done.
-pub fn get(
-    link: &mut dyn Link,
-    job: &mut GetJob,
-    store: &Store,
-    caller: Caller<'_>,
-) -> Result<Summary, SessionError> {
-    let began = Instant::now();
-    let How { checksum, plain } = job.how;
-    if plain && !link.is_plain_capable() {
-        return Err(LinkError::NotPlain.into());
-    }
-    greet(link, caller.software, &[Feature::Blake3])?;
-    let mut names = PageBuilder::default();
-    for name in &job.names {
-        if name.len() > MAX_PATH_LEN || names.is_full() {
-            return Err(SessionError::TooManyNames);
-        }
-        names.push(&Name(name.as_bytes()));
-    }
-    let asked = link.send(&Message::Get(Get { checksum, plain, follow: job.follow, names: names.page() }));
-    let greeting = meet(link, caller.observer)?;
-    asked?;
-    greeting.must_have(Feature::Get)?;
-    greeting.must_know(job.how)?;
-    let offer = loop {
-        match link.recv(IDLE_LIMIT)? {
-            Message::Offer(offer) if (offer.checksum, offer.plain) == (checksum, plain) => break offer,
-            Message::Working => {}
-            other => return Err(out_of_place(&other).into()),
-        }
-    };
-    let received = receive(link, offer, store, caller, &mut job.history, &mut job.summary);
-    job.summary.elapsed += began.elapsed();
-    received?;
-    link.finish();
-    job.summary.link = link.stats();
-    Ok(job.summary.clone())
+/// A manifest that was heard, and how its files are transferred.
+pub(crate) struct Offered {
+    how: How,
+    manifest: Manifest,
+    holes: ChunkSet,
 }
 
-/// Takes what the other side offers, all but what is done by `history`. On an error of its own it tells the other side why before it
-/// gives up.
+/// Why a transfer failed on the receiving side.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    error: SessionError,
+    /// Whether the sender waits for what is wanted, and nothing was asked for: then the conversation can go on.
+    at_rest: bool,
+}
+
+impl<E: Into<SessionError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), at_rest: false }
+    }
+}
+
+impl Failure {
+    /// Tells the other side why the conversation ends with this, where that is this side's doing.
+    pub(crate) fn tell(self, link: &mut dyn Link) -> SessionError {
+        let (refusal, text) = match &self.error {
+            SessionError::Manifest(error) => (Refusal::Policy, error.to_string()),
+            SessionError::Store(error) => (refusal_of(error), error.to_string()),
+            _ => return self.error,
+        };
+        // When the link is gone too, the other side knows that something is wrong.
+        let told = link.send(&Message::Refuse { refusal, text: &text });
+        link.finish();
+        match (self.error, told) {
+            (SessionError::Manifest(_), Err(error)) => error.into(),
+            (SessionError::Manifest(_), Ok(())) => SessionError::Declined { refusal, text },
+            (error, _) => error,
+        }
+    }
+
+    /// What to answer so that the conversation goes on, if it can.
+    pub(crate) fn as_declined(&self) -> Option<(Refusal, String)> {
+        match &self.error {
+            SessionError::Store(error) if self.at_rest => Some((refusal_of(error), error.to_string())),
+            _ => None,
+        }
+    }
+}
+
+fn refusal_of(error: &StoreError) -> Refusal {
+    if error.is_no_space() { Refusal::NoSpace } else { Refusal::Storage }
+}
+
+/// Takes what the other side offers, all but what is done by `history`.
 pub(crate) fn receive(
     link: &mut dyn Link,
-    offer: Offer,
+    offered: Offered,
     store: &Store,
     caller: Caller<'_>,
     history: &mut History,
     summary: &mut Summary,
-) -> Result<(), SessionError> {
-    let received = hear_manifest(link, offer).and_then(|(manifest, holes)| {
-        // Without a closer this session can't make way for another, which only costs the other some time.
-        let holder = link.closer().ok().map(|closer| Arc::new(Holder::new(closer)));
-        let how = How { checksum: offer.checksum, plain: offer.plain };
-        let mut receiving = Receiving::new(manifest, holes, how, store, holder, caller, history)?;
-        let received = receiving.run(link);
-        receiving.keep_history();
-        if received.is_err() && offer.plain {
-            receiving.remove_parts();
-        }
-        summary.add(&receiving.summary);
-        received
-    });
-    let (refusal, text) = match received {
-        Err(SessionError::Manifest(error)) => (Refusal::Policy, error.to_string()),
-        Err(SessionError::Store(error)) => {
-            let refusal = if error.is_no_space() { Refusal::NoSpace } else { Refusal::Storage };
-            // When the link is gone too, the other side knows that something is wrong.
-            let _ = link.send(&Message::Refuse { refusal, text: &error.to_string() });
-            link.finish();
-            return Err(error.into());
-        }
-        other => return other,
-    };
-    link.send(&Message::Refuse { refusal, text: &text })?;
-    link.finish();
-    Err(SessionError::Declined { refusal, text })
+) -> Result<(), Failure> {
+    // Without a closer this session can't make way for another, which only costs the other some time.
+    let holder = link.closer().ok().map(|closer| Arc::new(Holder::new(closer)));
+    let is_plain = offered.how.plain;
+    let mut receiving = Receiving::new(offered, store, holder, caller, history)?;
+    let received = receiving.run(link);
+    receiving.keep_history();
+    if received.is_err() && is_plain {
+        receiving.remove_parts();
+    }
+    summary.add(&receiving.summary);
+    let at_rest = receiving.is_at_rest;
+    received.map_err(|error| Failure { error, at_rest })
+}
+
+/// Hears the manifest behind its head.
+pub(crate) fn hear_offer(link: &mut dyn Link, offer: Offer) -> Result<Offered, Failure> {
+    let (manifest, holes) = hear_manifest(link, offer)?;
+    link.begin_transfer(manifest.chunks())?;
+    let how = How { checksum: offer.checksum, plain: offer.plain };
+    Ok(Offered { how, manifest, holes })
 }
 
 fn hear_manifest(link: &mut dyn Link, offer: Offer) -> Result<(Manifest, ChunkSet), SessionError> {
@@ -188,6 +190,8 @@ struct Receiving<'a> {
     history: &'a mut History,
     /// What stopped the whole transfer.
     failure: Option<StoreError>,
+    /// Whether it stopped where the sender waits and nothing was asked for.
+    is_at_rest: bool,
     /// What became of the chunks of a plain transfer, once it is known.
     faults: Option<Faults>,
     /// Files of a plain transfer that are complete as far as they will be, and not open: to be looked at one after the other.
@@ -201,14 +205,13 @@ struct Receiving<'a> {
 
 impl<'a> Receiving<'a> {
     fn new(
-        manifest: Manifest,
-        holes: ChunkSet,
-        how: How,
+        offered: Offered,
         store: &Store,
         holder: Option<Arc<Holder>>,
         caller: Caller<'a>,
         history: &'a mut History,
     ) -> Result<Self, SessionError> {
+        let Offered { how, manifest, holes } = offered;
         let store = store.for_transfer(holder.clone());
         let intake = Intake::start(&store, how.checksum).map_err(SessionError::Thread)?;
         let directories =
@@ -240,6 +243,7 @@ impl<'a> Receiving<'a> {
             full_pages: Vec::new(),
             history,
             failure: None,
+            is_at_rest: false,
             faults: None,
             waiting: Vec::new(),
             chunks_over: false,
@@ -253,7 +257,10 @@ impl<'a> Receiving<'a> {
         let wanted = self.decide_all(link)?;
         let bytes = bytes_of(&self.manifest, &wanted);
         let reserved: u64 = self.active.values().map(Active::reserved).sum();
-        self.store.check_room(bytes.saturating_sub(reserved))?;
+        if let Err(error) = self.store.check_room(bytes.saturating_sub(reserved)) {
+            self.is_at_rest = true;
+            return Err(error.into());
+        }
         let held = self.active.values().map(|active| active.held_bytes).sum();
         self.caller.observer.event(&Event::Wanted { bytes, held, round: 0 });
         if self.plain {

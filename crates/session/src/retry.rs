@@ -3,10 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use link::{ConnectError, Link};
-
 use crate::SessionError;
-use crate::events::{Event, Observer, Summary};
+use crate::events::{Event, Observer};
 
 /// The first pause before a new attempt; it doubles with each failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -16,21 +14,21 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Runs `run` over a connection from `connect`, and again over a new one while links are lost.
 ///
 /// Gives up when it has been without a connection for `window` in all since the last byte of a file moved. The first
-/// connection is tried once: a server that isn't there is an error at once.
-pub fn with_retry(
+/// connection is tried once: a server that isn't there is an error at once. What a connection is, is the caller's affair: a
+/// link, or a conversation that was begun before.
+pub fn with_retry<C, T, E: Into<SessionError>>(
     window: Duration,
     observer: &dyn Observer,
-    mut connect: impl FnMut() -> Result<Box<dyn Link>, ConnectError>,
-    mut run: impl FnMut(&mut dyn Link, &dyn Observer) -> Result<Summary, SessionError>,
-) -> Result<Summary, SessionError> {
+    mut connect: impl FnMut() -> Result<C, E>,
+    mut run: impl FnMut(C, &dyn Observer) -> Result<T, SessionError>,
+) -> Result<T, SessionError> {
     let watch = Watch { observer, moved: AtomicU64::new(0) };
-    let began = Instant::now();
     let mut without = Duration::ZERO;
     let mut pause = FIRST_PAUSE;
-    let mut attempt = run(connect()?.as_mut(), &watch);
+    let mut attempt = run(connect().map_err(Into::into)?, &watch);
     loop {
         let error = match attempt {
-            Ok(summary) => return Ok(Summary { elapsed: began.elapsed(), ..summary }),
+            Ok(done) => return Ok(done),
             Err(error) => error,
         };
         if watch.moved.swap(0, Ordering::Relaxed) > 0 {
@@ -47,7 +45,7 @@ pub fn with_retry(
         without += lost.elapsed();
         pause = (pause * 2).min(LONGEST_PAUSE);
         attempt = match connected {
-            Ok(mut link) => run(link.as_mut(), &watch),
+            Ok(connection) => run(connection, &watch),
             Err(error) => Err(error.into()),
         };
     }

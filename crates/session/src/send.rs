@@ -12,14 +12,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
 
 use framing::{
-    Checksum, ChunkSet, Decision, Digest, EntryKind, Feature, MAX_RANGES, Manifest, Message, Offer, Page,
-    PageBuilder, Part,
+    Checksum, ChunkSet, Decision, Digest, EntryKind, MAX_RANGES, Manifest, Message, Offer, Page, PageBuilder,
+    Part,
 };
 use link::{IDLE_LIMIT, Link, LinkError};
 
 use crate::events::{Event, Faults, PathTeller, Side, Summary};
 use crate::hashing::{Hashing, Report};
-use crate::hello::{WORKING_INTERVAL, greet, meet, misbehaved, out_of_place};
+use crate::hello::{WORKING_INTERVAL, misbehaved, out_of_place};
 use crate::history::{History, Progress};
 use crate::sets::{SetOf, bytes_of, send_set};
 use crate::source::{SourceFile, Sources};
@@ -34,7 +34,8 @@ impl PutJob {
     pub fn new(sources: Sources, checksum: Checksum) -> Self {
         let skipped = sources.left_out();
         let summary = Summary { skipped, ..Summary::default() };
-        Self { sources, how: How { checksum, plain: false }, history: History::default(), summary }
+        let how = How { checksum, plain: false };
+        Self { sources, how, history: History::default(), began: None, summary }
     }
 
     /// Sends each chunk once and repairs nothing: a demonstration of what a path does to what is sent over it. Only over UDP.
@@ -43,34 +44,6 @@ impl PutJob {
         self.how.plain = true;
         self
     }
-}
-
-/// Sends files. After an error that [may pass](SessionError::is_passing) it can be called again with a new link, and goes
-/// on with what is not done.
-pub fn put(link: &mut dyn Link, job: &mut PutJob, caller: Caller<'_>) -> Result<Summary, SessionError> {
-    let began = Instant::now();
-    if job.how.plain && !link.is_plain_capable() {
-        return Err(LinkError::NotPlain.into());
-    }
-    greet(link, caller.software, &[Feature::Blake3])?;
-    let history = &mut job.history;
-    let announced = Sending::announce(link, &mut job.sources, history, job.how, Message::Put, caller);
-    if let Err(SessionError::Link(refused @ LinkError::Refused { .. })) = announced {
-        return Err(refused.into());
-    }
-    // When the peer would not hear it to the end, its greeting still says more than a broken pipe.
-    let greeting = meet(link, caller.observer)?;
-    greeting.must_have(Feature::Put)?;
-    greeting.must_know(job.how)?;
-    let mut sending = announced?;
-    let sent = sending.run(link);
-    sending.keep_history();
-    job.summary.add(&sending.summary);
-    job.summary.elapsed += began.elapsed();
-    sent?;
-    link.finish();
-    job.summary.link = link.stats();
-    Ok(job.summary.clone())
 }
 
 /// Sends what a `Get` asked for.
@@ -90,7 +63,7 @@ pub(crate) fn answer_get(
     Ok(summary)
 }
 
-struct Sending<'a> {
+pub(crate) struct Sending<'a> {
     sources: &'a mut Sources,
     history: &'a mut History,
     caller: Caller<'a>,
@@ -136,7 +109,7 @@ struct Sending<'a> {
     lost: Option<LinkError>,
     began: Instant,
     path: PathTeller,
-    summary: Summary,
+    pub(crate) summary: Summary,
 }
 
 #[derive(Debug)]
@@ -158,7 +131,7 @@ impl Ending {
 
 impl<'a> Sending<'a> {
     /// Tells the receiver what there is to send.
-    fn announce(
+    pub(crate) fn announce(
         link: &mut dyn Link,
         sources: &'a mut Sources,
         history: &'a mut History,
@@ -181,6 +154,7 @@ impl<'a> Sending<'a> {
         // Before the first word of it, so that the path can be measured while the other side makes up its mind.
         link.expect_to_send(manifest.bytes() - bytes_of(&manifest, &holes));
         let How { checksum, plain } = how;
+        link.begin_transfer(manifest.chunks())?;
         link.send(&head(Offer { checksum, plain, entries: manifest.len(), bytes: manifest.bytes() }))?;
         let mut entries = PageBuilder::default();
         for (_, entry) in manifest.iter() {
@@ -238,7 +212,7 @@ impl<'a> Sending<'a> {
     }
 
     /// Remembers what was moved of files that have no verdict yet.
-    fn keep_history(&mut self) {
+    pub(crate) fn keep_history(&mut self) {
         for (file, progress) in std::mem::take(&mut self.moved) {
             if let Some(entry) = self.manifest.get(file) {
                 self.history.keep(entry.path, progress);
@@ -247,7 +221,7 @@ impl<'a> Sending<'a> {
     }
 
     /// Does what the receiver asks for, until it says that the transfer is over.
-    fn run(&mut self, link: &mut dyn Link) -> Result<(), SessionError> {
+    pub(crate) fn run(&mut self, link: &mut dyn Link) -> Result<(), SessionError> {
         let mut compare = ChunkSet::new();
         while !self.is_over {
             let message = link.recv(IDLE_LIMIT).map_err(|error| self.lost.take().unwrap_or(error))?;
@@ -275,6 +249,9 @@ impl<'a> Sending<'a> {
                 Message::Stored(page) => self.hear_verdicts(page)?,
                 Message::Working => {}
                 Message::End(Part::Transfer) => self.hear_end()?,
+                Message::Declined { refusal, text } => {
+                    return Err(SessionError::Declined { refusal, text: text.to_owned() });
+                }
                 other => return Err(out_of_place(&other).into()),
             }
         }

@@ -1,19 +1,22 @@
 //! The server's side of a conversation.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use framing::{Feature, Get, Message, Refusal};
-use link::{IDLE_LIMIT, Link, LinkError};
+use framing::{Feature, Get, Message, Offer, Part, Refusal};
+use link::{Link, LinkError};
 
-use crate::events::{Observer, Summary};
+use crate::events::{Event, Observer, Summary};
 use crate::hello::{greet, meet, out_of_place};
 use crate::history::History;
-use crate::receive::receive;
+use crate::receive::{hear_offer, receive};
 use crate::send::answer_get;
 use crate::source::{SourceError, Sources};
 use crate::store::{SafePath, Store};
 use crate::{Caller, How, SessionError};
+
+/// How long a client may take from one request to the next.
+const REQUEST_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// What a server offers.
 #[derive(Debug)]
@@ -28,7 +31,19 @@ pub struct Service {
     pub gives: bool,
 }
 
-/// Serves one client to the end of its conversation: what it transferred, `None` if it asked for nothing.
+impl Service {
+    fn features(&self, link: &dyn Link) -> Vec<Feature> {
+        let offered = [
+            (Feature::Put, self.takes),
+            (Feature::Get, self.gives),
+            (Feature::Blake3, true),
+            (Feature::Plain, link.is_plain_capable()),
+        ];
+        offered.into_iter().filter(|(_, on)| *on).map(|(feature, _)| feature).collect()
+    }
+}
+
+/// Serves one client to the end of its conversation: what it transferred in all, `None` if it transferred nothing.
 pub fn serve(
     link: &mut dyn Link,
     service: &Service,
@@ -51,79 +66,206 @@ fn converse(
     observer: &dyn Observer,
 ) -> Result<Option<Summary>, SessionError> {
     let caller = Caller { software: &service.software, observer };
-    let offered = [
-        (Feature::Put, service.takes),
-        (Feature::Get, service.gives),
-        (Feature::Blake3, true),
-        (Feature::Plain, link.is_plain_capable()),
-    ];
-    let features: Vec<Feature> =
-        offered.into_iter().filter(|(_, on)| *on).map(|(feature, _)| feature).collect();
+    let features = service.features(link);
     greet(link, caller.software, &features)?;
     meet(link, observer)?;
-    let asked = loop {
-        match link.recv(IDLE_LIMIT) {
-            Ok(Message::Working) => {}
-            asked => break asked,
+    let mut serving = Serving { link, service, caller, is_met: false, total: None };
+    while let Some(asked) = serving.next()? {
+        match serving.answer(asked) {
+            Ok(()) => {}
+            Err(Unanswered::Declined(refusal, text)) => serving.decline(refusal, &text)?,
+            Err(Unanswered::Failed(error)) => return Err(error),
         }
-    };
-    match asked {
-        Ok(Message::Put(offer)) => {
-            if !service.takes {
-                return decline(link, Refusal::Policy, "this server takes no files".to_owned());
-            }
-            if offer.plain && !link.is_plain_capable() {
-                return decline(link, Refusal::Policy, LinkError::NotPlain.to_string());
-            }
-            let began = Instant::now();
-            let mut summary = Summary::default();
-            receive(link, offer, &service.store, caller, &mut History::default(), &mut summary)?;
-            summary.elapsed = began.elapsed();
-            link.finish();
-            summary.link = link.stats();
-            Ok(Some(summary))
-        }
-        Ok(Message::Get(get)) => {
-            if !service.gives {
-                return decline(link, Refusal::Policy, "this server gives no files".to_owned());
-            }
-            let how = How { checksum: get.checksum, plain: get.plain };
-            let found = find(&service.store, &get, observer);
-            if how.plain && !link.is_plain_capable() {
-                return decline(link, Refusal::Policy, LinkError::NotPlain.to_string());
-            }
-            match found {
-                Ok(mut sources) => match answer_get(link, &mut sources, how, caller) {
-                    Ok(summary) => {
-                        link.finish();
-                        Ok(Some(Summary { link: link.stats(), ..summary }))
-                    }
-                    Err(SessionError::Manifest(error)) => decline(link, Refusal::Policy, error.to_string()),
-                    Err(error) => Err(error),
-                },
-                Err((refusal, text)) => decline(link, refusal, text),
-            }
-        }
-        Ok(other) => Err(out_of_place(&other).into()),
-        Err(LinkError::Closed) => Ok(None),
-        Err(error) => Err(error.into()),
+    }
+    Ok(serving.total)
+}
+
+/// A request, as it was heard.
+enum Asked {
+    Put(Offer),
+    Get { how: How, follow: bool, paths: Result<Vec<SafePath>, (Refusal, String)> },
+}
+
+/// Why a request has no answer.
+enum Unanswered {
+    /// It is not done; the conversation goes on.
+    Declined(Refusal, String),
+    /// The conversation ends with it.
+    Failed(SessionError),
+}
+
+impl<E: Into<SessionError>> From<E> for Unanswered {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
     }
 }
 
-fn decline(link: &mut dyn Link, refusal: Refusal, text: String) -> Result<Option<Summary>, SessionError> {
-    link.send(&Message::Refuse { refusal, text: &text })?;
-    link.finish();
-    Err(SessionError::Declined { refusal, text })
+/// One client's conversation.
+struct Serving<'a> {
+    link: &'a mut dyn Link,
+    service: &'a Service,
+    caller: Caller<'a>,
+    /// Whether it has ever asked for anything.
+    is_met: bool,
+    /// What it transferred so far.
+    total: Option<Summary>,
 }
 
-fn find(store: &Store, get: &Get<'_>, observer: &dyn Observer) -> Result<Sources, (Refusal, String)> {
-    let mut paths = Vec::new();
-    for name in get.names.iter() {
-        let shown = name.0.escape_ascii();
-        let path = SafePath::parse(name.0).map_err(|error| (Refusal::Policy, format!("{shown}: {error}")))?;
-        paths.push(path);
+impl Serving<'_> {
+    /// Waits for the next request: `None` when the client has left.
+    fn next(&mut self) -> Result<Option<Asked>, SessionError> {
+        let asked = loop {
+            match self.link.recv(REQUEST_LIMIT) {
+                // Late words of the transfer before.
+                Ok(Message::Working | Message::Sent(_) | Message::End(Part::Chunks) | Message::Stop) => {}
+                Ok(message) => break Asked::of(&message)?,
+                Err(LinkError::Closed) => return Ok(None),
+                // All that it asked for is done: how it left does not matter.
+                Err(error) if self.is_met && error.is_passing() => {
+                    self.link.finish();
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        self.is_met = true;
+        Ok(Some(asked))
     }
-    Sources::below(Arc::clone(store.dir()), &paths, get.follow, observer).map_err(|error| {
+
+    fn answer(&mut self, asked: Asked) -> Result<(), Unanswered> {
+        match asked {
+            Asked::Put(offer) => self.take(offer),
+            Asked::Get { how, follow, paths } => self.give(how, follow, paths),
+        }
+    }
+
+    /// Takes files.
+    fn take(&mut self, offer: Offer) -> Result<(), Unanswered> {
+        let began = Instant::now();
+        let offered = match hear_offer(self.link, offer) {
+            Ok(offered) => offered,
+            Err(failure) => return Err(failure.tell(self.link).into()),
+        };
+        if !self.service.takes {
+            return Err(Unanswered::policy("this server takes no files"));
+        }
+        if offer.plain {
+            self.must_be_plain_capable()?;
+        }
+        let mut summary = Summary::default();
+        let received = receive(
+            self.link,
+            offered,
+            &self.service.store,
+            self.caller,
+            &mut History::default(),
+            &mut summary,
+        );
+        if let Err(failure) = received {
+            return Err(match failure.as_declined() {
+                Some((refusal, text)) => Unanswered::Declined(refusal, text),
+                None => failure.tell(self.link).into(),
+            });
+        }
+        summary.elapsed = began.elapsed();
+        self.note(summary);
+        Ok(())
+    }
+
+    /// Gives files.
+    fn give(
+        &mut self,
+        how: How,
+        follow: bool,
+        paths: Result<Vec<SafePath>, (Refusal, String)>,
+    ) -> Result<(), Unanswered> {
+        if !self.service.gives {
+            return Err(Unanswered::policy("this server gives no files"));
+        }
+        if how.plain {
+            self.must_be_plain_capable()?;
+        }
+        let found = paths.and_then(|paths| find(&self.service.store, &paths, follow, self.caller.observer));
+        match found {
+            Ok(sources) => self.send(sources, how),
+            Err((refusal, text)) => Err(Unanswered::Declined(refusal, text)),
+        }
+    }
+
+    fn send(&mut self, mut sources: Sources, how: How) -> Result<(), Unanswered> {
+        match answer_get(self.link, &mut sources, how, self.caller) {
+            Ok(summary) => {
+                self.note(summary);
+                Ok(())
+            }
+            // Nothing was said of it.
+            Err(SessionError::Manifest(error)) => Err(Unanswered::policy(error.to_string())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn must_be_plain_capable(&self) -> Result<(), Unanswered> {
+        if self.link.is_plain_capable() {
+            Ok(())
+        } else {
+            Err(Unanswered::policy(LinkError::NotPlain.to_string()))
+        }
+    }
+
+    /// Tells of a transfer that has come to its end.
+    fn note(&mut self, summary: Summary) {
+        let summary = Summary { link: self.link.stats(), ..summary };
+        self.caller.observer.event(&Event::Transferred { summary: &summary });
+        let total = self.total.get_or_insert_default();
+        total.add(&summary);
+        total.elapsed += summary.elapsed;
+        total.link = summary.link;
+    }
+
+    /// Says that a request is not done.
+    fn decline(&mut self, refusal: Refusal, text: &str) -> Result<(), LinkError> {
+        self.link.send(&Message::Declined { refusal, text })?;
+        self.caller.observer.event(&Event::Declined { refusal, why: text });
+        Ok(())
+    }
+}
+
+impl Unanswered {
+    fn policy(text: impl Into<String>) -> Self {
+        Self::Declined(Refusal::Policy, text.into())
+    }
+}
+
+impl Asked {
+    fn of(message: &Message<'_>) -> Result<Self, LinkError> {
+        Ok(match message {
+            Message::Put(offer) => Self::Put(*offer),
+            Message::Get(get) => Self::Get {
+                how: How { checksum: get.checksum, plain: get.plain },
+                follow: get.follow,
+                paths: paths_of(get),
+            },
+            other => return Err(out_of_place(other)),
+        })
+    }
+}
+
+fn paths_of(get: &Get<'_>) -> Result<Vec<SafePath>, (Refusal, String)> {
+    get.names.iter().map(|name| parse(name.0)).collect()
+}
+
+/// Takes a path as it came from the network.
+fn parse(path: &[u8]) -> Result<SafePath, (Refusal, String)> {
+    SafePath::parse(path).map_err(|error| (Refusal::Policy, format!("{}: {error}", path.escape_ascii())))
+}
+
+fn find(
+    store: &Store,
+    paths: &[SafePath],
+    follow: bool,
+    observer: &dyn Observer,
+) -> Result<Sources, (Refusal, String)> {
+    Sources::below(Arc::clone(store.dir()), paths, follow, observer).map_err(|error| {
         let refusal = match error {
             SourceError::NotFound(_) => Refusal::NotFound,
             SourceError::Unreadable { .. } => Refusal::Storage,

@@ -39,7 +39,7 @@ pub(super) struct ServerArgs<T: Args> {
     /// What to do when a file of that name exists that is not the same; the same one is never received twice
     #[arg(long, value_name = "WHAT", default_value = "rename")]
     pub(super) if_exists: IfExistsName,
-    /// End after the first transfer that came to its end, with its exit code
+    /// End after the first client that had something done has left, with the exit code of that
     #[arg(long)]
     pub(super) once: bool,
     /// Give files and take none

@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::pair::{Diary, Pair, noise, write};
+use crate::pair::{Diary, Pair, noise, put, write};
 use framing::frame::{Frame, HEADER_LEN, Kind};
 use framing::{CHUNK_LEN, Checksum};
 use link::{TcpLink, TcpOptions};
@@ -64,7 +64,7 @@ fn put_through(pair: &Pair, damage: impl FnMut(u64) -> Damage + Send) -> Summary
                 TcpLink::connect(&near, &TcpOptions::default())
                     .map(|link| Box::new(link) as Box<dyn link::Link>)
             },
-            |link, observer| session::put(link, &mut job, Caller { software: "test-client", observer }),
+            |link, observer| put(link, &mut job, Caller { software: "test-client", observer }),
         )
         .unwrap();
         (&stop).write_all(b"x").unwrap();

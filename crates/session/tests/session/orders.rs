@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::loose::{Manners, STATS};
-use crate::pair::{Diary, Pair, noise, write};
+use crate::pair::{Diary, Pair, noise, put, write};
 use framing::CHUNK_LEN;
 use session::{Caller, Event, IfExists, Observer, PutJob, Sources, Summary};
 
@@ -148,7 +148,7 @@ fn put_under(pair: &Pair, name: &str, here: &dyn Observer, there: &dyn Observer)
     let service = pair.service("to");
     let caller = Caller { software: "test-client", observer: here };
     let (put, served) =
-        pair.talk(|link| session::put(link, &mut job, caller), |link| session::serve(link, &service, there));
+        pair.talk(|link| put(link, &mut job, caller), |link| session::serve(link, &service, there));
     (put.unwrap(), served.unwrap().unwrap())
 }
 
@@ -247,22 +247,22 @@ fn a_link_that_breaks_costs_only_what_was_under_way() {
         let mut job = PutJob::new(sources, pair.checksum);
         let service = pair.service("to");
         let caller = Caller { software: "test-client", observer: &Diary::default() };
-        let (put, served) = pair.talk(
-            |link| session::put(link, &mut job, caller),
+        let (sent, served) = pair.talk(
+            |link| put(link, &mut job, caller),
             |link| session::serve(link, &service, &Diary::default()),
         );
-        assert!(put.unwrap_err().is_passing() && served.unwrap_err().is_passing());
+        assert!(sent.unwrap_err().is_passing() && served.unwrap_err().is_passing());
         let part = std::fs::File::open(&pair.parts()[0]).unwrap();
         let mut byte = [0];
         part.read_exact_at(&mut byte, 0).unwrap();
         pair.manners = Some(Manners { seed, ..lossy() });
-        let (put, _) = pair.talk(
-            |link| session::put(link, &mut job, caller),
+        let (sent, _) = pair.talk(
+            |link| put(link, &mut job, caller),
             |link| session::serve(link, &service, &Diary::default()),
         );
-        let put = put.unwrap();
-        assert_eq!(put.verified, 1);
-        let again = put.moved - len as u64;
+        let sent = sent.unwrap();
+        assert_eq!(sent.verified, 1);
+        let again = sent.moved - len as u64;
         assert!(again < 150 * CHUNK_LEN as u64, "{again} bytes were sent again");
         pair.assert_same("x", "x");
     }

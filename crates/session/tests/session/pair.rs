@@ -10,8 +10,8 @@ use crate::loose::{Loose, Manners};
 use framing::Checksum;
 use link::{Link, Listener, TcpEndpoint, TcpLink, TcpOptions, UdpEndpoint, UdpLink, UdpOptions};
 use session::{
-    Caller, Event, GetJob, IfExists, Observer, PutJob, Service, SessionError, Sources, Store, StoreOptions,
-    Summary,
+    Caller, Conversation, Event, GetJob, IfExists, Observer, PutJob, Service, SessionError, Sources, Store,
+    StoreOptions, Summary,
 };
 
 /// Remembers what happened, as text.
@@ -95,18 +95,17 @@ impl Pair {
     /// Runs both sides: the client's result and the server's.
     pub(crate) fn talk<C, S>(
         &self,
-        client: impl FnOnce(&mut dyn Link) -> C,
+        client: impl FnOnce(Box<dyn Link>) -> C,
         server: impl FnOnce(&mut dyn Link) -> S + Send,
     ) -> (C, S)
     where
         S: Send,
     {
         if let Some(manners) = &self.manners {
-            let (mut near, mut far) = Loose::pair(manners);
+            let (near, mut far) = Loose::pair(manners);
             return std::thread::scope(|scope| {
                 let server = scope.spawn(move || server(&mut far));
-                let client = client(&mut near);
-                drop(near);
+                let client = client(Box::new(near));
                 (client, server.join().unwrap())
             });
         }
@@ -123,13 +122,12 @@ impl Pair {
                 let mut link = endpoint.accept(wake.as_fd()).unwrap().unwrap();
                 server(link.as_mut())
             });
-            let mut link: Box<dyn Link> = if self.over_udp {
+            let link: Box<dyn Link> = if self.over_udp {
                 Box::new(UdpLink::connect(&address, &UdpOptions::default()).unwrap())
             } else {
                 Box::new(TcpLink::connect(&address, &TcpOptions::default()).unwrap())
             };
-            let client = client(link.as_mut());
-            drop(link);
+            let client = client(link);
             (client, server.join().unwrap())
         })
     }
@@ -149,7 +147,7 @@ impl Pair {
         let caller = Caller { software: "test-client", observer: &*self.diary };
         let service = self.service("to");
         let (put, served) = self.talk(
-            |link| session::put(link, &mut job, caller),
+            |link| put(link, &mut job, caller),
             |link| session::serve(link, &service, &Diary::default()),
         );
         if let Err(error) = &served {
@@ -169,7 +167,7 @@ impl Pair {
         let caller = Caller { software: "test-client", observer: &*self.diary };
         let (store, service) = (self.store("to"), self.service("from"));
         let (got, _) = self.talk(
-            |link| session::get(link, &mut job, &store, caller),
+            |link| get(link, &mut job, &store, caller),
             |link| session::serve(link, &service, &Diary::default()),
         );
         got
@@ -199,6 +197,31 @@ impl Pair {
         }
         parts
     }
+}
+
+/// A conversation of one transfer.
+pub(crate) fn put(
+    link: Box<dyn Link>,
+    job: &mut PutJob,
+    caller: Caller<'_>,
+) -> Result<Summary, SessionError> {
+    let mut conversation = Conversation::begin(link, caller)?;
+    let summary = conversation.put(job, caller)?;
+    conversation.finish();
+    Ok(summary)
+}
+
+/// The same the other way.
+pub(crate) fn get(
+    link: Box<dyn Link>,
+    job: &mut GetJob,
+    store: &Store,
+    caller: Caller<'_>,
+) -> Result<Summary, SessionError> {
+    let mut conversation = Conversation::begin(link, caller)?;
+    let summary = conversation.get(job, store, caller)?;
+    conversation.finish();
+    Ok(summary)
 }
 
 /// Bytes that repeat nowhere, the same for the same seed.

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use crate::loose::{Fates, Manners};
-use crate::pair::{Diary, Pair, noise, write};
+use crate::pair::{Diary, Pair, get, noise, put, write};
 use framing::{CHUNK_LEN, ChunkSet};
 use link::LinkError;
 use session::{
@@ -65,14 +65,11 @@ fn transfer(pair: &Pair, name: &str, puts: bool) -> (Summary, Notes, Notes) {
     let (summary, served) = if puts {
         let sources = Sources::local(&[pair.from(name)], false, &Diary::default()).unwrap();
         let mut job = PutJob::new(sources, pair.checksum).plain();
-        pair.talk(|link| session::put(link, &mut job, caller), |link| session::serve(link, &service, &there))
+        pair.talk(|link| put(link, &mut job, caller), |link| session::serve(link, &service, &there))
     } else {
         let mut job = GetJob::new(vec![name.into()], pair.checksum, false).plain();
         let store = pair.store("to");
-        pair.talk(
-            |link| session::get(link, &mut job, &store, caller),
-            |link| session::serve(link, &service, &there),
-        )
+        pair.talk(|link| get(link, &mut job, &store, caller), |link| session::serve(link, &service, &there))
     };
     let (summary, served) = (summary.unwrap(), served.unwrap().unwrap());
     assert_eq!((summary.verified, summary.damaged), (served.verified, served.damaged));

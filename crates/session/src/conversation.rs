@@ -1,0 +1,213 @@
+//! The client's side of a conversation: one request after the other.
+
+use std::os::unix::ffi::OsStrExt;
+use std::time::Instant;
+
+use framing::{Feature, Get, MAX_PATH_LEN, Message, Name, Offer, PageBuilder, Part};
+use link::{IDLE_LIMIT, Link, LinkError, LinkStats};
+
+use crate::events::Summary;
+use crate::hello::{self, Greeting, greet, out_of_place};
+use crate::receive::{hear_offer, receive};
+use crate::send::Sending;
+use crate::store::Store;
+use crate::{Caller, GetJob, How, PutJob, SessionError};
+
+/// A conversation with a server, as its client: any number of requests over one connection.
+///
+/// Each request is brought to its end before it returns. After an error the conversation may be of no more use, see
+/// [`Conversation::is_open`].
+pub struct Conversation {
+    link: Box<dyn Link>,
+    /// What the server has said of itself, once it was heard.
+    greeting: Option<Greeting>,
+    is_open: bool,
+}
+
+impl std::fmt::Debug for Conversation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conversation")
+            .field("peer", &self.link.peer())
+            .field("is_open", &self.is_open)
+            .finish()
+    }
+}
+
+impl Conversation {
+    /// Greets the server. Its own greeting is not waited for, so that the first request leaves together with this.
+    pub fn begin(mut link: Box<dyn Link>, caller: Caller<'_>) -> Result<Self, SessionError> {
+        greet(link.as_mut(), caller.software, &[Feature::Blake3])?;
+        Ok(Self { link, greeting: None, is_open: true })
+    }
+
+    /// The link that it is held over.
+    #[must_use]
+    pub fn link(&self) -> &dyn Link {
+        self.link.as_ref()
+    }
+
+    /// Whether more can be asked. It can't once the link was lost, or a transfer broke off.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Waits until the server has greeted, if it has not.
+    pub fn meet(&mut self, caller: Caller<'_>) -> Result<(), SessionError> {
+        self.check_open()?;
+        self.is_open = false;
+        self.greeting(caller)?;
+        self.is_open = true;
+        Ok(())
+    }
+
+    /// Sends files. After an error that [may pass](SessionError::is_passing) it can be asked of a new conversation with the
+    /// same job, and goes on with what is not done.
+    pub fn put(&mut self, job: &mut PutJob, caller: Caller<'_>) -> Result<Summary, SessionError> {
+        let began = *job.began.get_or_insert_with(Instant::now);
+        self.check_how(job.how, Feature::Put)?;
+        self.is_open = false;
+        let history = &mut job.history;
+        let link = self.link.as_mut();
+        let announced = Sending::announce(link, &mut job.sources, history, job.how, Message::Put, caller);
+        match announced {
+            // Nothing was said of it.
+            Err(error @ SessionError::Manifest(_)) => {
+                self.is_open = true;
+                return Err(error);
+            }
+            Err(SessionError::Link(refused @ LinkError::Refused { .. })) => return Err(refused.into()),
+            _ => {}
+        }
+        // When the peer would not hear it to the end, its greeting still says more than a broken pipe.
+        let greeting = self.greeting(caller)?;
+        greeting.must_have(Feature::Put)?;
+        greeting.must_know(job.how)?;
+        let mut sending = announced?;
+        let sent = sending.run(self.link.as_mut());
+        sending.keep_history();
+        job.summary.add(&sending.summary);
+        job.summary.elapsed = began.elapsed();
+        self.is_open = matches!(sent, Ok(()) | Err(SessionError::Declined { .. }));
+        sent?;
+        job.summary.link = self.link.stats();
+        Ok(job.summary.clone())
+    }
+
+    /// Fetches files. After an error that [may pass](SessionError::is_passing) it can be asked of a new conversation with
+    /// the same job, and goes on with what is not done.
+    pub fn get(
+        &mut self,
+        job: &mut GetJob,
+        store: &Store,
+        caller: Caller<'_>,
+    ) -> Result<Summary, SessionError> {
+        let began = *job.began.get_or_insert_with(Instant::now);
+        self.check_how(job.how, Feature::Get)?;
+        let mut names = PageBuilder::default();
+        for name in &job.names {
+            if name.len() > MAX_PATH_LEN || names.is_full() {
+                return Err(SessionError::TooManyNames);
+            }
+            names.push(&Name(name.as_bytes()));
+        }
+        let How { checksum, plain } = job.how;
+        let get = Get { checksum, plain, follow: job.follow, names: names.page() };
+        self.ask(&Message::Get(get), Feature::Get, Some(job.how), caller)?;
+        let offer = self.offer(job.how)?;
+        let received = hear_offer(self.link.as_mut(), offer).and_then(|offered| {
+            receive(self.link.as_mut(), offered, store, caller, &mut job.history, &mut job.summary)
+        });
+        job.summary.elapsed = began.elapsed();
+        received.map_err(|failure| failure.tell(self.link.as_mut()))?;
+        self.is_open = true;
+        job.summary.link = self.link.stats();
+        Ok(job.summary.clone())
+    }
+
+    /// Takes leave of the server: what the link has seen of its path by then.
+    pub fn finish(mut self) -> Option<LinkStats> {
+        if self.is_open {
+            self.link.finish();
+        }
+        self.link.stats()
+    }
+
+    fn check_open(&self) -> Result<(), SessionError> {
+        if self.is_open { Ok(()) } else { Err(LinkError::Closed.into()) }
+    }
+
+    /// Fails when it is known already that files can't be transferred like this.
+    fn check_how(&self, how: How, feature: Feature) -> Result<(), SessionError> {
+        self.check_open()?;
+        if how.plain && !self.link.is_plain_capable() {
+            return Err(LinkError::NotPlain.into());
+        }
+        match &self.greeting {
+            Some(greeting) => greeting.must_have(feature).and_then(|()| greeting.must_know(how)),
+            None => Ok(()),
+        }
+    }
+
+    fn greeting(&mut self, caller: Caller<'_>) -> Result<&Greeting, LinkError> {
+        match self.greeting {
+            Some(ref greeting) => Ok(greeting),
+            None => Ok(self.greeting.insert(hello::meet(self.link.as_mut(), caller.observer)?)),
+        }
+    }
+
+    /// Asks for something. The server must have the feature for it, and know how if that matters.
+    fn ask(
+        &mut self,
+        request: &Message<'_>,
+        feature: Feature,
+        how: Option<How>,
+        caller: Caller<'_>,
+    ) -> Result<(), SessionError> {
+        self.check_open()?;
+        if let Some(greeting) = &self.greeting {
+            greeting.must_have(feature)?;
+        }
+        self.is_open = false;
+        let asked = self.link.send(request);
+        let greeting = self.greeting(caller)?;
+        greeting.must_have(feature)?;
+        if let Some(how) = how {
+            greeting.must_know(how)?;
+        }
+        Ok(asked?)
+    }
+
+    /// Waits for the answer: for what `take` makes of a message, until that is something.
+    fn answer<T>(
+        &mut self,
+        mut take: impl FnMut(Message<'_>) -> Result<Option<T>, LinkError>,
+    ) -> Result<T, SessionError> {
+        loop {
+            match self.link.recv(IDLE_LIMIT)? {
+                // Late words of the transfer before.
+                Message::Working | Message::Sent(_) | Message::End(Part::Chunks) => {}
+                Message::Declined { refusal, text } => {
+                    let text = text.to_owned();
+                    self.is_open = true;
+                    return Err(SessionError::Declined { refusal, text });
+                }
+                message => {
+                    if let Some(answer) = take(message)? {
+                        return Ok(answer);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for the head of a manifest of files that are sent like this.
+    fn offer(&mut self, how: How) -> Result<Offer, SessionError> {
+        self.answer(|message| match message {
+            Message::Offer(offer) if (offer.checksum, offer.plain) == (how.checksum, how.plain) => {
+                Ok(Some(offer))
+            }
+            other => Err(out_of_place(&other)),
+        })
+    }
+}
