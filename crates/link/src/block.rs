@@ -130,6 +130,14 @@ impl ChunkRun {
         self.complete.clone()
     }
 
+    /// The same bytes under chunk numbers that are lower by `base`.
+    pub(crate) const fn down_by(mut self, base: u64) -> Self {
+        self.first = self.first.saturating_sub(base);
+        self.complete.start = self.complete.start.saturating_sub(base);
+        self.complete.end = self.complete.end.saturating_sub(base);
+        self
+    }
+
     /// How many bytes it has.
     #[must_use]
     pub fn len(&self) -> u64 {

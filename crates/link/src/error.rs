@@ -50,6 +50,9 @@ pub enum LinkError {
     /// This side ended the transfer.
     #[error("the transfer was stopped")]
     Stopped,
+    /// The connection has no numbers left for the chunks of a transfer.
+    #[error("too many bytes for one connection over UDP")]
+    TooManyChunks,
     /// Chunks can't be sent unrepaired over this transport.
     #[error("plain transfers are only possible over UDP")]
     NotPlain,
@@ -68,6 +71,7 @@ impl LinkError {
             | Self::MalformedFrame(_)
             | Self::Misbehaved(_)
             | Self::Stopped
+            | Self::TooManyChunks
             | Self::NotPlain => false,
         }
     }

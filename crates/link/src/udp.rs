@@ -27,6 +27,7 @@ mod plain;
 mod raw;
 mod receive;
 mod send;
+mod shift;
 mod slots;
 mod socket;
 mod stage;
@@ -37,7 +38,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arq::Assembly;
+use arq::{Assembly, Stats};
 use framing::{ChunkSet, Message};
 
 use crate::block::Pool;
@@ -47,6 +48,7 @@ use hub::{Handle, Hub, Request};
 use mail::Mail;
 use outbox::Outbox;
 use peer::Peer;
+use shift::{Numbers, Shifted};
 
 pub use arq::Congestion;
 pub use endpoint::UdpEndpoint;
@@ -59,6 +61,18 @@ const TALK_INTERVAL: Duration = Duration::from_millis(50);
 const STATS_INTERVAL: Duration = Duration::from_millis(200);
 /// How long [`Link::finish`] waits for the peer.
 const FINISH_LIMIT: Duration = Duration::from_secs(2);
+
+/// What was counted since then.
+fn since(now: &Stats, then: &Stats) -> Stats {
+    Stats {
+        packets_sent: now.packets_sent.saturating_sub(then.packets_sent),
+        packets_lost: now.packets_lost.saturating_sub(then.packets_lost),
+        parts_sent: now.parts_sent.saturating_sub(then.parts_sent),
+        parts_sent_again: now.parts_sent_again.saturating_sub(then.parts_sent_again),
+        bytes_sent: now.bytes_sent.saturating_sub(then.bytes_sent),
+        ..*now
+    }
+}
 
 /// A link over UDP.
 #[derive(Debug)]
@@ -74,7 +88,12 @@ pub struct UdpLink {
     scratch: Vec<u8>,
     pool: Pool,
     assembly: Assembly,
+    numbers: Numbers,
     account: Account,
+    /// What the connection had counted when the transfer began.
+    before: Stats,
+    /// Whether the chunks of this transfer go from here to the peer.
+    is_sender: bool,
     idle_limit: Duration,
     /// Whether the peer has said something since this side did: then it has gone on without waiting for more.
     is_answered: bool,
@@ -93,7 +112,10 @@ impl UdpLink {
             scratch: Vec::new(),
             pool: Pool::default(),
             assembly: Assembly::new(),
+            numbers: Numbers::default(),
             account: Account::default(),
+            before: Stats::default(),
+            is_sender: false,
             idle_limit: IDLE_LIMIT,
         }
     }
@@ -114,7 +136,7 @@ impl UdpLink {
 
     /// Tells the peer what this side has seen of the path.
     fn tell_stats(&mut self, account: &Account) -> Result<LinkStats, LinkError> {
-        let stats = account.stats(&self.peer.lock().conn.stats());
+        let stats = self.account_stats(account);
         mail::encode_stats(&stats, &mut self.scratch);
         self.send_scratch()?;
         Ok(stats)
@@ -146,7 +168,13 @@ impl UdpLink {
     }
 
     fn link_stats(&self) -> LinkStats {
-        self.mail.stats().unwrap_or_else(|| self.account.stats(&self.peer.lock().conn.stats()))
+        let told = if self.is_sender { None } else { self.mail.stats() };
+        told.unwrap_or_else(|| self.account_stats(&self.account))
+    }
+
+    /// What this side has seen of the path since the transfer began.
+    fn account_stats(&self, account: &Account) -> LinkStats {
+        account.stats(&since(&self.peer.lock().conn.stats(), &self.before))
     }
 }
 
@@ -185,11 +213,28 @@ impl Link for UdpLink {
     }
 
     fn send_chunks(&mut self, wanted: &ChunkSet, source: &mut dyn ChunkSource) -> Result<(), LinkError> {
-        self.send_all(wanted, source)
+        self.is_sender = true;
+        self.send_all(&self.numbers.absolute(wanted), &mut Shifted::new(source, self.numbers))
     }
 
     fn recv_chunks(&mut self, wanted: &mut ChunkSet, sink: &mut dyn ChunkSink) -> Result<(), LinkError> {
-        self.recv_all(wanted, sink)
+        self.is_sender = false;
+        let mut missing = self.numbers.absolute(wanted);
+        let received = self.recv_all(&mut missing, &mut Shifted::new(sink, self.numbers));
+        *wanted = self.numbers.relative(&missing);
+        received
+    }
+
+    fn begin_transfer(&mut self, chunks: u64) -> Result<(), LinkError> {
+        let is_first = self.numbers.is_unused();
+        self.numbers.advance(chunks)?;
+        self.assembly = Assembly::new();
+        self.account = Account::default();
+        self.mail.forget_stats();
+        if !is_first {
+            self.before = self.peer.lock().conn.stats();
+        }
+        Ok(())
     }
 
     fn expect_to_send(&mut self, bytes: u64) {
@@ -203,7 +248,8 @@ impl Link for UdpLink {
     }
 
     fn send_plain(&mut self, wanted: &ChunkSet, source: &mut dyn ChunkSource) -> Result<(), LinkError> {
-        self.send_each(wanted, source)
+        self.is_sender = true;
+        self.send_each(&self.numbers.absolute(wanted), &mut Shifted::new(source, self.numbers))
     }
 
     fn recv_plain(
@@ -211,7 +257,16 @@ impl Link for UdpLink {
         wanted: &mut ChunkSet,
         sink: &mut dyn ChunkSink,
     ) -> Result<PlainReport, LinkError> {
-        self.recv_each(wanted, sink)
+        self.is_sender = false;
+        let mut missing = self.numbers.absolute(wanted);
+        let received = self.recv_each(&mut missing, &mut Shifted::new(sink, self.numbers));
+        *wanted = self.numbers.relative(&missing);
+        let PlainReport { damaged, duplicated, reordered } = received?;
+        Ok(PlainReport {
+            damaged: self.numbers.relative(&damaged),
+            duplicated: self.numbers.relative(&duplicated),
+            reordered: self.numbers.relative(&reordered),
+        })
     }
 
     fn stats(&self) -> Option<LinkStats> {

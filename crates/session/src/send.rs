@@ -248,6 +248,8 @@ impl<'a> Sending<'a> {
                 Message::Faults(fault, page) if self.how.plain => self.faults.hear(fault, page)?,
                 Message::Stored(page) => self.hear_verdicts(page)?,
                 Message::Working => {}
+                // Late words of a transfer that went the other way.
+                Message::Sent(_) | Message::End(Part::Chunks) if self.decisions.is_empty() => {}
                 Message::End(Part::Transfer) => self.hear_end()?,
                 Message::Declined { refusal, text } => {
                     return Err(SessionError::Declined { refusal, text: text.to_owned() });

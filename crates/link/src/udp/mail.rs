@@ -66,6 +66,11 @@ impl Mail {
         self.stats
     }
 
+    /// Forgets what the sender of an earlier transfer has told.
+    pub(super) const fn forget_stats(&mut self) {
+        self.stats = None;
+    }
+
     /// The refusal that a peer may have sent before the end. Everything before it is passed over.
     pub(super) fn refusal(&mut self, state: &mut State) -> Option<LinkError> {
         loop {

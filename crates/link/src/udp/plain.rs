@@ -106,7 +106,8 @@ impl UdpLink {
         wanted: &mut ChunkSet,
         sink: &mut dyn ChunkSink,
     ) -> Result<PlainReport, LinkError> {
-        let mut coming = Coming { all: wanted.clone(), highest: None, report: PlainReport::default() };
+        let base = self.numbers.base();
+        let mut coming = Coming { base, all: wanted.clone(), highest: None, report: PlainReport::default() };
         let (mut heard, mut told) = (Instant::now(), Instant::now());
         // When the sender had said that it sent everything, or the last straggler after that had come.
         let mut over: Option<Instant> = None;
@@ -138,6 +139,8 @@ impl UdpLink {
 
 /// What has come so far.
 struct Coming {
+    /// The number of the transfer's first chunk.
+    base: u64,
     all: ChunkSet,
     highest: Option<u64>,
     report: PlainReport,
@@ -158,6 +161,10 @@ impl Coming {
                 continue;
             };
             let (chunk, chunks) = (part.chunk, part.chunk..part.chunk + 1);
+            // A straggler of an earlier transfer.
+            if chunk < self.base {
+                continue;
+            }
             if !self.all.contains(chunk) {
                 return Err(LinkError::Misbehaved(format!("it sent chunk {chunk}, which nobody asked for")));
             }

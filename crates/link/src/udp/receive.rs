@@ -32,7 +32,8 @@ impl UdpLink {
             }
             let deliveries = self.take(&mut heard, true)?;
             for delivery in deliveries {
-                let bytes = take_delivery(&mut self.assembly, &delivery, wanted, sink, &mut pieces)?;
+                let base = self.numbers.base();
+                let bytes = take_delivery(&mut self.assembly, base, &delivery, wanted, sink, &mut pieces)?;
                 self.give_credit(bytes);
             }
             // What came before a message was taken with it, or earlier.
@@ -81,9 +82,10 @@ impl UdpLink {
     }
 }
 
-/// Hands what is new of a delivery to the sink: how many bytes of credit it frees.
+/// Hands what is new of a delivery, and of this transfer, to the sink: how many bytes of credit it frees.
 fn take_delivery(
     assembly: &mut Assembly,
+    base: u64,
     delivery: &Delivery,
     wanted: &mut ChunkSet,
     sink: &mut dyn ChunkSink,
@@ -96,6 +98,10 @@ fn take_delivery(
         bytes += credit_of(len);
         // Of a plain transfer that this side has left; it is not repaired, so it is of no use either.
         let What::Part(unit) = part.what else { continue };
+        // A late copy of an earlier transfer.
+        if part.chunk < base {
+            continue;
+        }
         pieces.clear();
         assembly
             .take(part.chunk, unit, len, &mut |chunk| sink.chunk_len(chunk), pieces)

@@ -7,6 +7,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 const TICK: Duration = Duration::from_millis(5);
+/// Bytes of a datagram that is surely one with a part of a chunk.
+const LONG: usize = 1000;
 
 /// What is to be done to datagrams.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,6 +36,9 @@ struct Shared {
     passed: AtomicU64,
     /// A few datagrams of the client.
     kept: Mutex<Vec<Vec<u8>>>,
+    /// How many long datagrams of the client are still to be held back, and those.
+    holds: AtomicU64,
+    held: Mutex<Vec<Vec<u8>>>,
 }
 
 /// A relay; it stops when it is dropped.
@@ -56,6 +61,8 @@ impl Relay {
             dice: AtomicU64::new(0x1234_5678_9abc_def1),
             passed: AtomicU64::default(),
             kept: Mutex::default(),
+            holds: AtomicU64::default(),
+            held: Mutex::default(),
         });
         let (there, thence) = (shared.clone(), shared.clone());
         let threads =
@@ -80,6 +87,19 @@ impl Relay {
     /// Passes on to another server.
     pub(crate) fn turn_to(&self, server: SocketAddr) {
         *self.shared.server.lock().unwrap() = server;
+    }
+
+    /// Holds back so many of the next long datagrams of the client.
+    pub(crate) fn hold(&self, count: u64) {
+        self.shared.holds.store(count, Ordering::Relaxed);
+    }
+
+    /// Lets them go after all: how many there were.
+    pub(crate) fn let_go(&self) -> usize {
+        let held = std::mem::take(&mut *self.shared.held.lock().unwrap());
+        let server = *self.shared.server.lock().unwrap();
+        let back = self.shared.back.lock().unwrap().clone();
+        held.iter().filter(|late| back.send_to(late, server).is_ok()).count()
     }
 
     /// A few datagrams that the client sent.
@@ -113,6 +133,11 @@ impl Shared {
                 kept.push(buffer[..len].to_vec());
             }
             drop(kept);
+            let less = |left: u64| left.checked_sub(1);
+            if len >= LONG && self.holds.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
+                self.held.lock().unwrap().push(buffer[..len].to_vec());
+                continue;
+            }
             let server = *self.server.lock().unwrap();
             let back = self.back.lock().unwrap().clone();
             self.pass(&mut buffer[..len], &mut waiting, |datagram| {

@@ -340,6 +340,69 @@ fn plain(
     (missing, report, sink)
 }
 
+/// Both sides of a link go on to a transfer of so many chunks.
+fn begin(near: &mut dyn Link, far: &mut dyn Link, chunks: u64) {
+    near.begin_transfer(chunks).unwrap();
+    far.begin_transfer(chunks).unwrap();
+}
+
+#[test]
+fn late_parts_of_one_transfer_do_no_harm_in_the_next() {
+    let (mut near, mut far, _endpoint, relay) = relayed(Harm::default());
+    let first = ChunkSet::from(0..200);
+    begin(&mut near, &mut *far, 200);
+    relay.hold(40);
+    whole_transfer(&mut near, &mut *far, &first, Lens::new());
+    // In the next one the chunks of these numbers are others, and shorter.
+    begin(&mut near, &mut *far, 200);
+    assert_eq!(relay.let_go(), 40);
+    let lens: Lens = (0..200).map(|chunk| (chunk, 100)).collect();
+    whole_transfer(&mut near, &mut *far, &first, lens.clone());
+    // The other way round, and plain, they don't either.
+    begin(&mut near, &mut *far, 200);
+    whole_transfer(&mut *far, &mut near, &first, lens.clone());
+    begin(&mut near, &mut *far, 200);
+    let (missing, report, sink) = plain(&mut near, &mut *far, &first, lens);
+    assert_eq!((missing, report), (ChunkSet::new(), link::PlainReport::default()));
+    assert!(sink.whole().into_iter().eq(all(&first)));
+}
+
+#[test]
+fn stragglers_of_a_plain_transfer_do_no_harm_in_the_next() {
+    let (mut near, mut far, _endpoint, relay) = relayed(Harm::default());
+    let chunks = ChunkSet::from(0..20);
+    begin(&mut near, &mut *far, 20);
+    relay.hold(5);
+    let (missing, ..) = plain(&mut near, &mut *far, &chunks, Lens::new());
+    assert!(!missing.is_empty());
+    let lens: Lens = (0..20).map(|chunk| (chunk, 100)).collect();
+    for _ in 0..2 {
+        begin(&mut near, &mut *far, 20);
+        relay.let_go();
+        let (missing, report, _) = plain(&mut near, &mut *far, &chunks, lens.clone());
+        assert_eq!((missing, report), (ChunkSet::new(), link::PlainReport::default()));
+    }
+    begin(&mut near, &mut *far, 20);
+    whole_transfer(&mut near, &mut *far, &chunks, lens);
+}
+
+#[test]
+fn each_transfer_has_its_own_numbers_of_the_path() {
+    let (mut near, mut far, _endpoint) = whole_with(&mtu(1500));
+    for chunks in [1000, 10, 0, 100] {
+        begin(&mut near, &mut *far, chunks);
+        let stats = whole_transfer(&mut near, &mut *far, &ChunkSet::from(0..chunks), Lens::new());
+        let parts = stats.map(|stats| stats.parts_sent);
+        assert!(
+            parts.iter().all(|parts| (2 * chunks..=8 * chunks + 20).contains(parts)),
+            "{chunks}: {parts:?}"
+        );
+        begin(&mut near, &mut *far, 3);
+        let [_, stats] = whole_transfer(&mut *far, &mut near, &ChunkSet::from(0..3), Lens::new());
+        assert!((3..=60).contains(&stats.parts_sent), "the other way: {stats:?}");
+    }
+}
+
 #[test]
 fn many_peers_share_a_socket() {
     let mut endpoint = crate::endpoint();

@@ -9,4 +9,5 @@ mod orders;
 mod pair;
 mod plain;
 mod raw;
+mod requests;
 mod transfer;

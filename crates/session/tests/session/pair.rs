@@ -25,6 +25,10 @@ impl Observer for Diary {
 }
 
 impl Diary {
+    pub(crate) fn count(&self, what: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|line| line.contains(what)).count()
+    }
+
     pub(crate) fn has(&self, what: &str) -> bool {
         self.0.lock().unwrap().iter().any(|line| line.contains(what))
     }
