@@ -15,6 +15,12 @@ pub enum LinkError {
     /// The peer closed the connection.
     #[error("the other side closed the connection")]
     Closed,
+    /// The peer closed the connection and had not said anything at all. So does a server that wants a key.
+    #[error("the other side closed the connection without a word: it may want a key")]
+    Unanswered,
+    /// The peer comes with a key, and here is none.
+    #[error("the other side comes with a key, and this side has none")]
+    Keyed,
     /// Nothing moved for so long.
     #[error("nothing was heard from the other side for {} s", .0.as_secs_f32().round())]
     Silent(Duration),
@@ -63,9 +69,15 @@ impl LinkError {
     #[must_use]
     pub const fn is_passing(&self) -> bool {
         match self {
-            Self::Broken(_) | Self::Closed | Self::Silent(_) | Self::Slow(_) | Self::Damaged(_) => true,
+            Self::Broken(_)
+            | Self::Closed
+            | Self::Unanswered
+            | Self::Silent(_)
+            | Self::Slow(_)
+            | Self::Damaged(_) => true,
             Self::Refused { refusal, .. } => matches!(refusal, Refusal::Busy | Refusal::Stopping),
-            Self::Foreign(_)
+            Self::Keyed
+            | Self::Foreign(_)
             | Self::Version(_)
             | Self::Malformed(_)
             | Self::MalformedFrame(_)
@@ -81,7 +93,8 @@ impl LinkError {
     pub const fn is_peers_fault(&self) -> bool {
         matches!(
             self,
-            Self::Foreign(_)
+            Self::Keyed
+                | Self::Foreign(_)
                 | Self::Version(_)
                 | Self::Malformed(_)
                 | Self::MalformedFrame(_)
@@ -116,6 +129,26 @@ pub enum ConnectError {
         name: String,
         /// What there is.
         available: Option<String>,
+    },
+    /// The two sides do not have the same key: the server turned this one away, or did not prove that it has it.
+    #[error("the keys differ: {server} has another one than this side")]
+    KeysDiffer {
+        /// What was asked for.
+        server: String,
+    },
+    /// This side has a key and the server has none. Nothing was sent to it that it could read.
+    #[error("{server} has no key, and this side has one")]
+    Keyless {
+        /// What was asked for.
+        server: String,
+    },
+    /// The handshake failed for another reason.
+    #[error("no handshake with {server}: {error}")]
+    Handshake {
+        /// What was asked for.
+        server: String,
+        /// Why.
+        error: String,
     },
     /// A setting of the socket failed.
     #[error("cannot set up the socket: {0}")]

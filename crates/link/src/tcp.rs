@@ -4,8 +4,10 @@
 //! Receiving: read as much as there is into a block, find the frames in it, hand runs of chunks on, carry the cut-off
 //! frame at the end over to the next block.
 
+mod greeting;
 mod inbox;
 mod raw;
+mod sealed;
 mod socket;
 
 use std::io::{self, IoSliceMut, Read, Write};
@@ -17,10 +19,12 @@ use std::time::{Duration, Instant};
 use framing::frame::{self, HEADER_LEN, Kind};
 use framing::{ChunkSet, Message};
 use rustix::event::PollFlags;
+use seal::Channel;
 
 use crate::block::{BLOCK_CHUNKS, BLOCK_LEN, Block, ChunkRun, Pool};
 use crate::{ChunkSink, ChunkSource, Closer, Filled, IDLE_LIMIT, Link, LinkError};
 use inbox::{Found, Inbox};
+use sealed::Sealed;
 
 pub use raw::RawStream;
 pub use socket::{TcpEndpoint, TcpOptions};
@@ -45,18 +49,24 @@ pub struct TcpLink {
 struct Pipe {
     stream: TcpStream,
     peer: SocketAddr,
+    /// Opens what is read and seals what is written, where there is a key.
+    sealed: Option<Box<Sealed>>,
     inbox: Inbox,
     outbox: Vec<u8>,
     idle_limit: Duration,
+    /// Whether the peer has said anything, or need not.
+    met: bool,
 }
 
 impl TcpLink {
-    /// Makes a link of a connected socket.
-    pub(crate) fn new(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
+    /// Makes a link of a connected socket; with a `channel` everything on it is sealed.
+    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, channel: Option<Channel>) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let mut pool = Pool::default();
         let inbox = Inbox::new(pool.take());
-        let pipe = Pipe { stream, peer, inbox, outbox: Vec::new(), idle_limit: IDLE_LIMIT };
+        let sealed = channel.map(|channel| Box::new(Sealed::new(channel)));
+        let pipe =
+            Pipe { stream, peer, sealed, inbox, outbox: Vec::new(), idle_limit: IDLE_LIMIT, met: true };
         Ok(Self { pipe, pool, idle_limit: IDLE_LIMIT, is_answered: false })
     }
 
@@ -177,7 +187,10 @@ impl Link for TcpLink {
             if runs.is_empty() {
                 return Ok(());
             }
-            if self.pipe.write_block(&block.bytes()[..used], source, &mut self.pool)?.is_break() {
+            let pool = &mut self.pool;
+            let written =
+                self.pipe.sealed(&block.bytes()[..used], |pipe, bytes| pipe.write_block(bytes, source, pool));
+            if written?.is_break() {
                 return Ok(());
             }
             for (first, payloads) in runs {
@@ -218,7 +231,9 @@ impl Link for TcpLink {
         let limit = Instant::now() + FINISH_LIMIT;
         let deadline = if self.is_answered { Instant::now() } else { limit };
         let mut scrap = [0; 16 * 1024];
-        while let Ok(true) = self.pipe.wait(PollFlags::IN, deadline) {
+        // Nothing of it is looked at any more, so nothing is opened.
+        let wait = |stream: &TcpStream| socket::wait(&[(stream, PollFlags::IN)], Some(deadline));
+        while let Ok([true]) = wait(&self.pipe.stream) {
             match self.pipe.stream.read(&mut scrap) {
                 Ok(0) => return,
                 Ok(_) if Instant::now() < limit => {}
@@ -244,8 +259,20 @@ impl Pipe {
         outbox.resize(HEADER_LEN, 0);
         message.encode(&mut outbox);
         frame::seal(Kind::Message, 0, &mut outbox);
-        let written = self.write_frame(&outbox);
+        let written = self.sealed(&outbox, Self::write_frame);
         self.outbox = outbox;
+        written
+    }
+
+    /// Has `write` write `bytes` as they go out: sealed, where there is a key.
+    fn sealed<T>(&mut self, bytes: &[u8], write: impl FnOnce(&mut Self, &[u8]) -> T) -> T {
+        let Some((records, len)) = self.sealed.as_mut().map(|sealed| sealed.seal(bytes)) else {
+            return write(self, bytes);
+        };
+        let written = write(self, &records[..len]);
+        if let Some(sealed) = &mut self.sealed {
+            sealed.give_back(records);
+        }
         written
     }
 
@@ -259,12 +286,12 @@ impl Pipe {
                     deadline = Instant::now() + self.idle_limit;
                 }
                 None => {
-                    let both =
-                        if self.inbox.is_full() { PollFlags::OUT } else { PollFlags::OUT | PollFlags::IN };
+                    let has_room = self.has_room();
+                    let both = if has_room { PollFlags::OUT | PollFlags::IN } else { PollFlags::OUT };
                     if !self.wait(both, deadline)? {
                         return Err(LinkError::Silent(self.idle_limit));
                     }
-                    if !self.inbox.is_full() {
+                    if has_room {
                         self.read()?;
                     }
                 }
@@ -374,23 +401,40 @@ impl Pipe {
     /// Waits until the socket is ready, at most until `deadline`: `false` when that came first.
     fn wait(&self, for_what: PollFlags, deadline: Instant) -> Result<bool, LinkError> {
         self.inbox.check_pace()?;
+        if let Some(sealed) = &self.sealed {
+            if for_what.contains(PollFlags::IN) && sealed.has_record() {
+                return Ok(true);
+            }
+            sealed.check_pace()?;
+        }
         Ok(socket::wait(&[(&self.stream, for_what)], Some(deadline))?[0])
+    }
+
+    /// Whether something can be read before something is taken out of the inbox.
+    fn has_room(&self) -> bool {
+        self.inbox.has_room(if self.sealed.is_some() { Sealed::LEAST_ROOM } else { 1 })
     }
 
     /// Reads what is there into the inbox: `false` when nothing was, or there was no room.
     fn read(&mut self) -> Result<bool, LinkError> {
-        let room = self.inbox.room();
-        if room.is_empty() {
+        if !self.has_room() {
             return Ok(false);
         }
-        match self.stream.read(room) {
+        let room = self.inbox.room();
+        let read = match &mut self.sealed {
+            Some(sealed) => sealed.read(&mut self.stream, room),
+            None => self.stream.read(room).map_err(LinkError::from),
+        };
+        match read {
+            Ok(0) if !self.met => Err(LinkError::Unanswered),
             Ok(0) => Err(self.unheard_refusal().unwrap_or(LinkError::Closed)),
             Ok(read) => {
                 self.inbox.filled(read);
+                self.met = true;
                 Ok(true)
             }
-            Err(error) if is_passing(&error) => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(LinkError::Broken(error)) if is_passing(&error) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -399,7 +443,10 @@ impl Pipe {
         match self.stream.write(bytes) {
             Ok(written) => Ok(Some(written)),
             Err(error) if is_passing(&error) => Ok(None),
-            Err(error) => Err(self.last_words().unwrap_or_else(|| error.into())),
+            Err(error) => {
+                let words = self.last_words();
+                Err(words.unwrap_or_else(|| if self.met { error.into() } else { LinkError::Unanswered }))
+            }
         }
     }
 

@@ -1,6 +1,9 @@
 //! The link over TCP, against peers that are slow, silent, strange or gone.
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+#[path = "tcp/keys.rs"]
+mod keys;
+
 use std::io::{IoSliceMut, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::ops::ControlFlow;
@@ -26,11 +29,15 @@ fn half() -> (TcpLink, TcpStream) {
 }
 
 /// Both ends of a link.
-fn whole() -> (TcpLink, Box<dyn Link>) {
-    let mut endpoint = TcpEndpoint::bind("127.0.0.1:0".parse().unwrap(), &TcpOptions::default()).unwrap();
-    let link = TcpLink::connect(&endpoint.local_addr().to_string(), &TcpOptions::default()).unwrap();
-    let (wake, _keep) = UnixStream::pair().unwrap();
-    (link, endpoint.accept(wake.as_fd()).unwrap().unwrap())
+fn whole(options: &TcpOptions) -> (TcpLink, Box<dyn Link>) {
+    let mut endpoint = TcpEndpoint::bind("127.0.0.1:0".parse().unwrap(), options).unwrap();
+    let address = endpoint.local_addr().to_string();
+    std::thread::scope(|scope| {
+        let near = scope.spawn(move || TcpLink::connect(&address, options).unwrap());
+        let (wake, _keep) = UnixStream::pair().unwrap();
+        let far = endpoint.accept(wake.as_fd()).unwrap().unwrap();
+        (near.join().unwrap(), far)
+    })
 }
 
 fn framed(kind: Kind, chunk: u64, payload: &[u8]) -> Vec<u8> {
@@ -125,7 +132,11 @@ impl ChunkSink for Store {
 
 #[test]
 fn chunks_and_messages_cross_each_other() {
-    let (mut near, mut far) = whole();
+    let (near, far) = whole(&TcpOptions::default());
+    cross(near, far);
+}
+
+fn cross(mut near: TcpLink, mut far: Box<dyn Link>) {
     let wanted: ChunkSet = [3..400, 450..2000].into_iter().collect();
     std::thread::scope(|scope| {
         let sent = scope.spawn(|| {
@@ -239,7 +250,8 @@ fn closing_it_from_another_thread_ends_a_wait() {
     std::thread::scope(|scope| {
         let waiting = scope.spawn(move || link.recv(WAIT).map(|_| ()));
         closer.close();
-        assert!(matches!(waiting.join().unwrap(), Err(LinkError::Closed | LinkError::Broken(_))));
+        let ended = waiting.join().unwrap();
+        assert!(matches!(ended, Err(LinkError::Closed | LinkError::Unanswered | LinkError::Broken(_))));
     });
 }
 
@@ -268,7 +280,7 @@ fn nobody_there_and_no_such_name_and_no_such_congestion_control() {
     assert!(matches!(error, ConnectError::Connect { .. }) && error.is_passing(), "{error}");
     let error = TcpLink::connect("no port", &TcpOptions::default()).unwrap_err();
     assert!(matches!(error, ConnectError::Lookup { .. }), "{error}");
-    let options = TcpOptions { congestion: Some("carrier-pigeon".to_owned()) };
+    let options = TcpOptions { congestion: Some("carrier-pigeon".to_owned()), ..TcpOptions::default() };
     let error = TcpEndpoint::bind("127.0.0.1:0".parse().unwrap(), &options).unwrap_err();
     assert!(error.to_string().contains("carrier-pigeon"), "{error}");
 }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use link::LinkError;
+
 use crate::SessionError;
 use crate::events::{Event, Observer};
 
@@ -26,6 +28,10 @@ pub fn with_retry<C, T, E: Into<SessionError>>(
     let mut without = Duration::ZERO;
     let mut pause = FIRST_PAUSE;
     let mut attempt = run(connect().map_err(Into::into)?, &watch);
+    if matches!(attempt, Err(SessionError::Link(LinkError::Unanswered))) {
+        // It has never been there for this side, and would do the same again.
+        return attempt;
+    }
     loop {
         let error = match attempt {
             Ok(done) => return Ok(done),

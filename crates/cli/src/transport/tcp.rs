@@ -16,7 +16,7 @@ pub struct TcpFlags {
 
 impl TcpFlags {
     fn options(&self) -> TcpOptions {
-        TcpOptions { congestion: self.congestion.clone() }
+        TcpOptions { congestion: self.congestion.clone(), ..TcpOptions::default() }
     }
 }
 

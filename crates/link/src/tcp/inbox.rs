@@ -47,9 +47,9 @@ impl Inbox {
         &self.block.bytes()[range]
     }
 
-    /// Whether nothing can be read into it before something is taken out.
-    pub(super) fn is_full(&self) -> bool {
-        self.unread.end == BLOCK_LEN || Arc::strong_count(&self.block) > 1
+    /// Whether so many bytes can be read into it before something is taken out.
+    pub(super) fn has_room(&self, least: usize) -> bool {
+        BLOCK_LEN - self.unread.end >= least && Arc::strong_count(&self.block) == 1
     }
 
     /// Finds the next whole frame and takes it out.
@@ -118,7 +118,10 @@ impl Inbox {
 
     fn explain(&self, error: FrameError) -> LinkError {
         match error {
-            FrameError::Version(theirs) if !self.met => LinkError::Version(theirs),
+            FrameError::Version(theirs) if !self.met => {
+                let is_handshake = self.block.bytes()[self.unread.clone()].starts_with(&seal::MAGIC);
+                if is_handshake { LinkError::Keyed } else { LinkError::Version(theirs) }
+            }
             FrameError::NotAFrame(_) if !self.met => {
                 let unread = &self.block.bytes()[self.unread.clone()];
                 let start = &unread[..unread.len().min(16)];

@@ -1,14 +1,18 @@
 //! The sockets: connecting, listening, waiting.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use seal::Key;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::TcpLink;
+use super::greeting::{Porch, greet};
 use crate::{ConnectError, Link, Listener};
 
 /// How long an attempt to connect may take for each address.
@@ -18,15 +22,29 @@ const BACKLOG: i32 = 1024;
 /// How long to leave a server alone that has run out of something.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Takes a line that the user should read.
+pub(super) type Note = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// Settings of a TCP socket.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct TcpOptions {
     /// The kernel's congestion control for this socket, such as `bbr`; the system's default unless given. Linux only.
     pub congestion: Option<String>,
+    /// What both sides must have. With it everything is sealed, without it nothing.
+    pub key: Option<Key>,
+    /// Takes lines that the user should read: who was turned away because of the key.
+    pub note: Option<Note>,
+}
+
+impl fmt::Debug for TcpOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { congestion, key, note: _ } = self;
+        f.debug_struct("TcpOptions").field("congestion", congestion).field("key", key).finish_non_exhaustive()
+    }
 }
 
 impl TcpOptions {
-    fn apply(&self, socket: SockRef<'_>) -> Result<(), ConnectError> {
+    pub(super) fn apply(&self, socket: SockRef<'_>) -> Result<(), ConnectError> {
         socket.set_tcp_nodelay(true)?;
         let keepalive =
             TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5));
@@ -57,7 +75,11 @@ impl TcpLink {
     /// Connects to `server`, a name or address with a port, trying each address that the name has.
     pub fn connect(server: &str, options: &TcpOptions) -> Result<Self, ConnectError> {
         let (stream, peer) = connect(server, options)?;
-        Ok(Self::new(stream, peer)?)
+        let channel = options.key.as_ref().map(|key| greet(&stream, server, key)).transpose()?;
+        let is_met = channel.is_some();
+        let mut link = Self::new(stream, peer, channel)?;
+        link.pipe.met = is_met;
+        Ok(link)
     }
 }
 
@@ -82,6 +104,8 @@ pub(super) fn connect(server: &str, options: &TcpOptions) -> Result<(TcpStream, 
 pub struct TcpEndpoint {
     listener: TcpListener,
     address: SocketAddr,
+    /// Where peers prove that they have the key.
+    porch: Option<Porch>,
 }
 
 impl TcpEndpoint {
@@ -97,7 +121,8 @@ impl TcpEndpoint {
         socket.set_nonblocking(true)?;
         let listener = TcpListener::from(socket);
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        let porch = options.key.clone().map(|key| Porch::new(key, options.note.clone()));
+        Ok(Self { listener, address, porch })
     }
 
     /// Waits for the next peer and makes a `T` of its connection: `None` once `wake` can be read.
@@ -136,12 +161,15 @@ impl Listener for TcpEndpoint {
     }
 
     fn accept(&mut self, wake: BorrowedFd<'_>) -> io::Result<Option<Box<dyn Link>>> {
-        let link = self.next(wake, TcpLink::new)?;
+        let link = match &mut self.porch {
+            Some(porch) => porch.next(&self.listener, wake)?,
+            None => self.next(wake, |stream, peer| TcpLink::new(stream, peer, None))?,
+        };
         Ok(link.map(|link| Box::new(link) as Box<dyn Link>))
     }
 }
 
-fn is_shortage(error: &io::Error) -> bool {
+pub(super) fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))

@@ -1,0 +1,316 @@
+//! The handshake that proves on both sides that they have the key, before anything else is said.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use seal::{Channel, HELLO_LEN, HandshakeError, Initiator, Key, answer, check_start};
+use socket2::SockRef;
+
+use super::socket::{Note, TcpOptions, is_shortage, wait};
+use super::{TcpLink, is_passing};
+use crate::ConnectError;
+
+/// How long a handshake may take.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// How many peers may be in the middle of one.
+const MOST_WAITING: usize = 512;
+/// How long who was turned away has time to see it, and how much of what it says meanwhile is thrown away. To close while
+/// bytes are unread would break the connection, and look like an accident.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
+const FAREWELL_LEN: usize = 64 * 1024;
+/// How often it is said that somebody was turned away.
+const NOTE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long to leave the listening socket alone when this process has run out of something.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What the server's first bytes are when it has no key: a frame of version 1.
+const CLEAR_START: [u8; 3] = [b'T', b'D', framing::frame::VERSION];
+
+/// The client's side, on a fresh connection.
+pub(super) fn greet(stream: &TcpStream, server: &str, key: &Key) -> Result<Channel, ConnectError> {
+    stream.set_nonblocking(true)?;
+    let deadline = Instant::now() + HANDSHAKE_LIMIT;
+    let failed = |error| ConnectError::Connect { server: server.to_owned(), error };
+    let refused = |error| explain(error, server);
+    let (initiator, hello) = Initiator::begin(key).map_err(refused)?;
+    let mut stream = stream;
+    // A fresh socket has room for so little.
+    stream.write_all(&hello).map_err(failed)?;
+    let mut reply = [0; HELLO_LEN];
+    let mut got = 0;
+    while got < HELLO_LEN {
+        if !wait(&[(stream, PollFlags::IN)], Some(deadline))?[0] {
+            let text = format!("no answer to the handshake within {} s", HANDSHAKE_LIMIT.as_secs());
+            return Err(failed(io::Error::new(io::ErrorKind::TimedOut, text)));
+        }
+        match stream.read(&mut reply[got..]) {
+            Ok(0) => return Err(refused(HandshakeError::KeysDiffer)),
+            Ok(read) => got += read,
+            Err(error) if is_passing(&error) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        if reply[..got].starts_with(&CLEAR_START) {
+            return Err(ConnectError::Keyless { server: server.to_owned() });
+        }
+        check_start(&reply[..got]).map_err(refused)?;
+    }
+    initiator.finish(&reply).map_err(refused)
+}
+
+fn explain(error: HandshakeError, server: &str) -> ConnectError {
+    let server = server.to_owned();
+    match error {
+        HandshakeError::KeysDiffer => ConnectError::KeysDiffer { server },
+        HandshakeError::NotSealed | HandshakeError::Version(_) | HandshakeError::Random => {
+            ConnectError::Handshake { server, error: error.to_string() }
+        }
+    }
+}
+
+/// Where peers wait until they have proved that they have the key. They cost nobody else anything: no thread, and hardly
+/// any memory.
+#[derive(Debug)]
+pub(super) struct Porch {
+    key: Key,
+    waiting: Vec<Guest>,
+    log: Log,
+    /// When to listen again, after this process ran out of something.
+    paused: Option<Instant>,
+}
+
+/// A peer that has not proved anything yet.
+#[derive(Debug)]
+struct Guest {
+    stream: TcpStream,
+    peer: SocketAddr,
+    hello: [u8; HELLO_LEN],
+    got: usize,
+    /// How much of what it says after it was turned away was thrown away.
+    refused: Option<usize>,
+    deadline: Instant,
+}
+
+/// What to do with a guest next.
+enum Step {
+    Wait,
+    Leave,
+    Welcome(Box<Channel>),
+    TurnAway(&'static str),
+}
+
+impl Porch {
+    pub(super) fn new(key: Key, note: Option<Note>) -> Self {
+        Self { key, waiting: Vec::new(), log: Log { note, last: None, untold: 0 }, paused: None }
+    }
+
+    /// Waits for the next peer that has the key: `None` once `wake` can be read.
+    pub(super) fn next(
+        &mut self,
+        listener: &TcpListener,
+        wake: BorrowedFd<'_>,
+    ) -> io::Result<Option<TcpLink>> {
+        loop {
+            let ready = self.wait(listener, wake)?;
+            if ready.wake {
+                return Ok(None);
+            }
+            if ready.listener {
+                self.take(listener);
+            }
+            let now = Instant::now();
+            for at in (0..self.waiting.len()).rev() {
+                let guest = &mut self.waiting[at];
+                let step = match ready.guests.get(at) {
+                    Some(true) => guest.listen(&self.key),
+                    _ => Step::Wait,
+                };
+                match step {
+                    Step::Wait if guest.deadline > now => {}
+                    Step::Wait if guest.refused.is_none() => {
+                        self.waiting.swap_remove(at).drop_hard();
+                    }
+                    Step::Wait | Step::Leave => {
+                        self.waiting.swap_remove(at);
+                    }
+                    Step::Welcome(channel) => {
+                        let Guest { stream, peer, .. } = self.waiting.swap_remove(at);
+                        if let Ok(link) = TcpLink::new(stream, peer, Some(*channel)) {
+                            return Ok(Some(link));
+                        }
+                    }
+                    Step::TurnAway(why) => {
+                        self.log.turned_away(guest.peer, why);
+                        guest.turn_away(now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, listener: &TcpListener, wake: BorrowedFd<'_>) -> io::Result<Ready> {
+        let now = Instant::now();
+        self.paused = self.paused.filter(|until| *until > now);
+        let deadline = self.waiting.iter().map(|guest| guest.deadline).chain(self.paused).min();
+        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(now));
+        let timeout = timeout.and_then(|left| Timespec::try_from(left).ok());
+        let listening = if self.paused.is_some() { PollFlags::empty() } else { PollFlags::IN };
+        let mut polled = vec![
+            PollFd::from_borrowed_fd(wake, PollFlags::IN),
+            PollFd::from_borrowed_fd(listener.as_fd(), listening),
+        ];
+        let guests = self.waiting.iter();
+        polled.extend(guests.map(|guest| PollFd::from_borrowed_fd(guest.stream.as_fd(), PollFlags::IN)));
+        match rustix::event::poll(&mut polled, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let is_ready = |polled: &PollFd<'_>| !polled.revents().is_empty();
+        Ok(Ready {
+            wake: is_ready(&polled[0]),
+            listener: is_ready(&polled[1]),
+            guests: polled[2..].iter().map(is_ready).collect(),
+        })
+    }
+
+    /// Lets one in, and somebody else out where there are too many.
+    fn take(&mut self, listener: &TcpListener) {
+        let (stream, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            // Out of descriptors or memory: those who are here will give some back.
+            Err(error) if is_shortage(&error) => {
+                self.paused = Some(Instant::now() + PAUSE);
+                return;
+            }
+            // Gone again before it was accepted.
+            Err(_) => return,
+        };
+        let settled = TcpOptions::default().apply(SockRef::from(&stream)).is_ok();
+        if !settled || stream.set_nonblocking(true).is_err() {
+            return;
+        }
+        if self.waiting.len() >= MOST_WAITING {
+            self.make_place();
+        }
+        let deadline = Instant::now() + HANDSHAKE_LIMIT;
+        self.waiting.push(Guest { stream, peer, hello: [0; HELLO_LEN], got: 0, refused: None, deadline });
+    }
+
+    /// Drops the one that has waited longest of the address that has most of them here, so that a crowd from one place
+    /// is in its own way.
+    fn make_place(&mut self) {
+        let mut crowds: HashMap<IpAddr, usize> = HashMap::new();
+        for guest in &self.waiting {
+            *crowds.entry(guest.peer.ip()).or_default() += 1;
+        }
+        let largest = |guest: &Guest| crowds.get(&guest.peer.ip()).copied().unwrap_or_default();
+        let at = (0..self.waiting.len()).max_by_key(|&at| {
+            let guest = &self.waiting[at];
+            (largest(guest), std::cmp::Reverse(guest.deadline))
+        });
+        if let Some(at) = at {
+            self.waiting.swap_remove(at).drop_hard();
+        }
+    }
+}
+
+struct Ready {
+    wake: bool,
+    listener: bool,
+    /// As many of those who wait as there were.
+    guests: Vec<bool>,
+}
+
+impl Guest {
+    /// Reads what it has said.
+    fn listen(&mut self, key: &Key) -> Step {
+        match self.refused {
+            Some(thrown) => self.throw_away(thrown),
+            None => self.hear(key),
+        }
+    }
+
+    fn hear(&mut self, key: &Key) -> Step {
+        match self.stream.read(&mut self.hello[self.got..]) {
+            Ok(0) => return Step::Leave,
+            Ok(read) => self.got += read,
+            Err(error) if is_passing(&error) => return Step::Wait,
+            Err(_) => return Step::Leave,
+        }
+        match check_start(&self.hello[..self.got]) {
+            Ok(()) if self.got < HELLO_LEN => return Step::Wait,
+            Ok(()) => {}
+            Err(HandshakeError::Version(_)) => return Step::TurnAway("it speaks another version"),
+            Err(_) => return Step::TurnAway("it does not come with a key"),
+        }
+        let (reply, channel) = match answer(key, &self.hello) {
+            Ok(answered) => answered,
+            Err(HandshakeError::Random) => return Step::TurnAway("this system gave no random numbers"),
+            Err(_) => return Step::TurnAway("it has another key"),
+        };
+        match self.stream.write(&reply) {
+            Ok(HELLO_LEN) => Step::Welcome(Box::new(channel)),
+            // A fresh socket has room for so little; this one is strange.
+            Ok(_) | Err(_) => Step::Leave,
+        }
+    }
+
+    fn turn_away(&mut self, now: Instant) {
+        self.refused = Some(0);
+        self.deadline = now + FAREWELL_LIMIT;
+        // It may be gone already.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    fn throw_away(&mut self, thrown: usize) -> Step {
+        let mut scrap = [0; 4096];
+        match self.stream.read(&mut scrap) {
+            Ok(0) => Step::Leave,
+            Ok(read) if thrown + read < FAREWELL_LEN => {
+                self.refused = Some(thrown + read);
+                Step::Wait
+            }
+            Err(error) if is_passing(&error) => Step::Wait,
+            Ok(_) | Err(_) => Step::Leave,
+        }
+    }
+
+    /// Breaks the connection, so that the peer can't take it for an answer to its handshake.
+    fn drop_hard(self) {
+        // It is closed in any case.
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+}
+
+/// Says who was turned away, but not for each of a crowd.
+struct Log {
+    note: Option<Note>,
+    last: Option<Instant>,
+    untold: usize,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Log")
+    }
+}
+
+impl Log {
+    fn turned_away(&mut self, peer: SocketAddr, why: &str) {
+        let Some(note) = &self.note else { return };
+        let now = Instant::now();
+        if self.last.is_some_and(|last| now - last < NOTE_INTERVAL) {
+            self.untold += 1;
+            return;
+        }
+        let others = match std::mem::take(&mut self.untold) {
+            0 => String::new(),
+            untold => format!(", and {untold} more before it"),
+        };
+        self.last = Some(now);
+        note(&format!("turned away {peer}: {why}{others}"));
+    }
+}
