@@ -88,7 +88,7 @@ impl Exit {
             SessionError::Link(error) if error.is_passing() => Self::NoLink,
             SessionError::Declined { .. } => Self::Refused,
             SessionError::Source(_) | SessionError::Store(_) => Self::LocalFile,
-            SessionError::TooManyNames => Self::Usage,
+            SessionError::TooManyNames | SessionError::TooLongToEcho(_) => Self::Usage,
             SessionError::Link(_) | SessionError::Manifest(_) | SessionError::Thread(_) => Self::Failed,
         }
     }

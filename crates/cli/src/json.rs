@@ -12,6 +12,9 @@
 //! | `retry` | the link was lost | `peer`, `reason`, `wait_seconds` |
 //! | `note` | something worth knowing | `text`, `path` |
 //! | `done` | a transfer came to its end | `peer`, `side`, `name`, `complete`, `verified`, `already_there`, `directories`, `kept`, `differs`, `damaged`, `changed`, `unreadable`, `refused`, `skipped`, `bytes`, `moved`, `seconds`, `bytes_per_second`, `exit_code`; on UDP `packets` (sent), `lost` (of them), `parts` (of chunks sent), `sent_again` (of them), `wire_bytes` (of all datagrams), `rtt_min_ms`, `rtt_avg_ms`, `datagram` (bytes of a full one), `limiter` (why it was not faster); `lost`, `parts`, `sent_again` and `datagram` not of a plain transfer |
+//! | `echo` | a server sent back what it was sent | `peer`, `bytes` |
+//! | `list` | a server told what files it has | `peer`, `path`, `entries` |
+//! | `chdir` | a server went to another directory with its client | `peer`, `path` |
 //! | `error` | something failed; also on standard error | `message`, `exit_code`, `peer` |
 //! | `stopped` | a server ends | |
 //!
@@ -29,7 +32,7 @@ use std::time::Duration;
 use framing::Digest;
 use link::LinkStats;
 use serde_json::{Map, Value, json};
-use session::{Faults, FileReport, Outcome, Side, Summary};
+use session::{Answer, Faults, FileReport, Outcome, Side, Summary};
 
 use crate::exit::Exit;
 use crate::{plain, units};
@@ -50,6 +53,27 @@ pub(crate) fn put_name(object: &mut Map<String, Value>, key: &str, name: &OsStr)
         }
         object.insert(format!("{key}_hex"), hex.into());
     }
+}
+
+/// What a server has done besides transfers.
+pub(crate) fn answer(answer: &Answer<'_>, peer: &str) -> Value {
+    let mut object = match answer {
+        Answer::Echo { .. } => event("echo"),
+        Answer::List { .. } => event("list"),
+        Answer::Chdir { .. } => event("chdir"),
+    };
+    object.insert("peer".to_owned(), peer.into());
+    match *answer {
+        Answer::Echo { bytes } => {
+            object.insert("bytes".to_owned(), bytes.into());
+        }
+        Answer::List { path, entries } => {
+            put_name(&mut object, "path", path);
+            object.insert("entries".to_owned(), entries.into());
+        }
+        Answer::Chdir { path } => put_name(&mut object, "path", path),
+    }
+    object.into()
 }
 
 /// The word for a side.

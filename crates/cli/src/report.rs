@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use framing::Digest;
 use link::LinkStats;
-use session::{FileReport, Outcome, Side, Summary};
+use session::{Answer, FileReport, Outcome, Side, Summary};
 
 use crate::{escape, plain, units};
 
@@ -35,6 +35,18 @@ pub(crate) struct Extent {
     pub(crate) directories: u64,
     /// Bytes that the receiver had already.
     pub(crate) held: u64,
+}
+
+/// What a server has done besides transfers, as a line.
+pub(crate) fn answer(answer: &Answer<'_>) -> String {
+    let place = |path: &OsStr| if path.is_empty() { ".".to_owned() } else { escape::name(path) };
+    match *answer {
+        Answer::Echo { bytes } => format!("echoed {}", units::count(bytes, "byte", "bytes")),
+        Answer::List { path, entries } => {
+            format!("listed {}: {}", place(path), units::count(entries, "entry", "entries"))
+        }
+        Answer::Chdir { path } => format!("went to {}", place(path)),
+    }
 }
 
 impl View {

@@ -308,7 +308,7 @@ impl Observer for Reporter {
             }
             Event::File(report) => self.file(report),
             // Only a server hears these, and tells of them itself.
-            Event::Transferred { .. } | Event::Declined { .. } => {}
+            Event::Transferred { .. } | Event::Answered(_) | Event::Declined { .. } => {}
             Event::Retrying { error, wait } => self.retrying(error, wait),
         }
     }

@@ -1,17 +1,28 @@
 //! The client's side of a conversation: one request after the other.
 
-use std::os::unix::ffi::OsStrExt;
-use std::time::Instant;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::{Duration, Instant};
 
-use framing::{Feature, Get, MAX_PATH_LEN, Message, Name, Offer, PageBuilder, Part};
+use framing::{Feature, Get, MAX_ECHO_LEN, MAX_PATH_LEN, Message, Name, Offer, PageBuilder, Part};
 use link::{IDLE_LIMIT, Link, LinkError, LinkStats};
 
 use crate::events::Summary;
 use crate::hello::{self, Greeting, greet, out_of_place};
+use crate::listing::{self, Listed};
 use crate::receive::{hear_offer, receive};
 use crate::send::Sending;
 use crate::store::Store;
 use crate::{Caller, GetJob, How, PutJob, SessionError};
+
+/// What a server sent back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Echo {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// How long that took.
+    pub rtt: Duration,
+}
 
 /// A conversation with a server, as its client: any number of requests over one connection.
 ///
@@ -125,6 +136,47 @@ impl Conversation {
         Ok(job.summary.clone())
     }
 
+    /// Has the server send these bytes back, at most [`MAX_ECHO_LEN`].
+    pub fn echo(&mut self, bytes: &[u8], caller: Caller<'_>) -> Result<Echo, SessionError> {
+        if bytes.len() > MAX_ECHO_LEN {
+            return Err(SessionError::TooLongToEcho(bytes.len()));
+        }
+        // The greeting is not what is measured.
+        self.meet(caller)?;
+        let began = Instant::now();
+        self.ask(&Message::Echo(bytes), Feature::Echo, None, caller)?;
+        let bytes = self.answer(|message| match message {
+            Message::Echoed(bytes) => Ok(Some(bytes.to_vec())),
+            other => Err(out_of_place(&other)),
+        })?;
+        let rtt = began.elapsed();
+        self.is_open = true;
+        Ok(Echo { bytes, rtt })
+    }
+
+    /// What is in a directory of the server, or the file of that path: `path` counts from the served directory, and is empty
+    /// for that one. In the order of the names.
+    pub fn list(&mut self, path: &[u8], caller: Caller<'_>) -> Result<Vec<Listed>, SessionError> {
+        check_path(path)?;
+        self.ask(&Message::List(path), Feature::List, None, caller)?;
+        let mut incoming = listing::Incoming::default();
+        let listed = self.answer(|message| incoming.take(&message))?;
+        self.is_open = true;
+        Ok(listed)
+    }
+
+    /// Has the server keep what is put from now on below this directory, which must be there: its path as the server says it.
+    pub fn chdir(&mut self, path: &[u8], caller: Caller<'_>) -> Result<OsString, SessionError> {
+        check_path(path)?;
+        self.ask(&Message::Chdir(path), Feature::List, None, caller)?;
+        let here = self.answer(|message| match message {
+            Message::Here(path) => Ok(Some(OsString::from_vec(path.to_vec()))),
+            other => Err(out_of_place(&other)),
+        })?;
+        self.is_open = true;
+        Ok(here)
+    }
+
     /// Takes leave of the server: what the link has seen of its path by then.
     pub fn finish(mut self) -> Option<LinkStats> {
         if self.is_open {
@@ -210,4 +262,9 @@ impl Conversation {
             other => Err(out_of_place(&other)),
         })
     }
+}
+
+/// Fails for a path that does not fit into a request.
+fn check_path(path: &[u8]) -> Result<(), SessionError> {
+    if path.len() > MAX_PATH_LEN { Err(SessionError::TooManyNames) } else { Ok(()) }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use framing::{Feature, ManifestError, Refusal};
+use framing::{Feature, MAX_ECHO_LEN, ManifestError, Refusal};
 use link::{ConnectError, LinkError};
 
 use crate::source::SourceError;
@@ -32,6 +32,9 @@ pub enum SessionError {
     /// Names that don't fit into one request.
     #[error("the names are too long for one request; ask for a directory, or for fewer files at a time")]
     TooManyNames,
+    /// More to be echoed than may be at a time.
+    #[error("{0} bytes to be echoed; at most {MAX_ECHO_LEN} are possible at a time")]
+    TooLongToEcho(usize),
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),

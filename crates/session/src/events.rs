@@ -90,6 +90,8 @@ pub enum Event<'a> {
         /// What has become of it.
         summary: &'a Summary,
     },
+    /// A server has done something that its client asked for, and that is no transfer.
+    Answered(Answer<'a>),
     /// A server does not do what its client asked for.
     Declined {
         /// The kind of reason.
@@ -103,6 +105,28 @@ pub enum Event<'a> {
         error: &'a str,
         /// How long until the next attempt.
         wait: Duration,
+    },
+}
+
+/// What a server has done besides transfers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer<'a> {
+    /// It sent back what it was sent.
+    Echo {
+        /// Bytes.
+        bytes: u64,
+    },
+    /// It told what files it has.
+    List {
+        /// The directory or file, below the served directory; empty for that one.
+        path: &'a OsStr,
+        /// How many files and directories.
+        entries: u64,
+    },
+    /// It went to another directory with its client.
+    Chdir {
+        /// That directory, below the served one; empty for that one.
+        path: &'a OsStr,
     },
 }
 

@@ -23,6 +23,7 @@ mod hashing;
 mod hello;
 mod history;
 mod intake;
+mod listing;
 mod plain;
 mod queue;
 pub mod raw;
@@ -41,10 +42,11 @@ use framing::Checksum;
 
 use history::History;
 
-pub use conversation::Conversation;
+pub use conversation::{Conversation, Echo};
 pub use error::SessionError;
-pub use events::{Event, Faults, FileReport, Observer, Outcome, Side, Summary};
+pub use events::{Answer, Event, Faults, FileReport, Observer, Outcome, Side, Summary};
 pub use hello::refuse;
+pub use listing::Listed;
 pub use retry::with_retry;
 pub use serve::{Service, serve};
 pub use source::{SourceError, Sources};

@@ -1,17 +1,21 @@
 //! The server's side of a conversation.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use framing::{Feature, Get, Message, Offer, Part, Refusal};
 use link::{Link, LinkError};
 
-use crate::events::{Event, Observer, Summary};
+use crate::events::{Answer, Event, Observer, Summary};
 use crate::hello::{greet, meet, out_of_place};
 use crate::history::History;
+use crate::listing;
 use crate::receive::{hear_offer, receive};
 use crate::send::answer_get;
-use crate::source::{SourceError, Sources};
+use crate::source::{SourceError, Sources, missing};
 use crate::store::{SafePath, Store};
 use crate::{Caller, How, SessionError};
 
@@ -38,6 +42,8 @@ impl Service {
             (Feature::Get, self.gives),
             (Feature::Blake3, true),
             (Feature::Plain, link.is_plain_capable()),
+            (Feature::Echo, true),
+            (Feature::List, self.gives),
         ];
         offered.into_iter().filter(|(_, on)| *on).map(|(feature, _)| feature).collect()
     }
@@ -69,7 +75,7 @@ fn converse(
     let features = service.features(link);
     greet(link, caller.software, &features)?;
     meet(link, observer)?;
-    let mut serving = Serving { link, service, caller, is_met: false, total: None };
+    let mut serving = Serving { link, service, caller, is_met: false, here: None, total: None };
     while let Some(asked) = serving.next()? {
         match serving.answer(asked) {
             Ok(()) => {}
@@ -84,6 +90,9 @@ fn converse(
 enum Asked {
     Put(Offer),
     Get { how: How, follow: bool, paths: Result<Vec<SafePath>, (Refusal, String)> },
+    Echo(Vec<u8>),
+    List(Vec<u8>),
+    Chdir(Vec<u8>),
 }
 
 /// Why a request has no answer.
@@ -94,9 +103,28 @@ enum Unanswered {
     Failed(SessionError),
 }
 
-impl<E: Into<SessionError>> From<E> for Unanswered {
-    fn from(error: E) -> Self {
+impl From<SessionError> for Unanswered {
+    fn from(error: SessionError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<LinkError> for Unanswered {
+    fn from(error: LinkError) -> Self {
         Self::Failed(error.into())
+    }
+}
+
+impl From<SourceError> for Unanswered {
+    fn from(error: SourceError) -> Self {
+        let refusal = match error {
+            SourceError::NotFound(_) => Refusal::NotFound,
+            SourceError::Unreadable { .. } => Refusal::Storage,
+            SourceError::Special { .. } | SourceError::SameName { .. } | SourceError::Nameless(_) => {
+                Refusal::Policy
+            }
+        };
+        Self::Declined(refusal, error.to_string())
     }
 }
 
@@ -107,6 +135,8 @@ struct Serving<'a> {
     caller: Caller<'a>,
     /// Whether it has ever asked for anything.
     is_met: bool,
+    /// The directory that it has gone to; `None` for the served one.
+    here: Option<SafePath>,
     /// What it transferred so far.
     total: Option<Summary>,
 }
@@ -136,6 +166,9 @@ impl Serving<'_> {
         match asked {
             Asked::Put(offer) => self.take(offer),
             Asked::Get { how, follow, paths } => self.give(how, follow, paths),
+            Asked::Echo(bytes) => self.echo(&bytes),
+            Asked::List(path) => self.list(&path),
+            Asked::Chdir(path) => self.chdir(&path),
         }
     }
 
@@ -152,15 +185,10 @@ impl Serving<'_> {
         if offer.plain {
             self.must_be_plain_capable()?;
         }
+        let store = self.store()?;
         let mut summary = Summary::default();
-        let received = receive(
-            self.link,
-            offered,
-            &self.service.store,
-            self.caller,
-            &mut History::default(),
-            &mut summary,
-        );
+        let received =
+            receive(self.link, offered, &store, self.caller, &mut History::default(), &mut summary);
         if let Err(failure) = received {
             return Err(match failure.as_declined() {
                 Some((refusal, text)) => Unanswered::Declined(refusal, text),
@@ -172,6 +200,56 @@ impl Serving<'_> {
         Ok(())
     }
 
+    /// Where files that come now are kept.
+    fn store(&self) -> Result<Store, Unanswered> {
+        match &self.here {
+            None => Ok(self.service.store.clone()),
+            Some(path) => {
+                self.service.store.below(path).map_err(|error| missing(path.as_path(), error).into())
+            }
+        }
+    }
+
+    fn echo(&mut self, bytes: &[u8]) -> Result<(), Unanswered> {
+        self.link.send(&Message::Echoed(bytes))?;
+        self.caller.observer.event(&Event::Answered(Answer::Echo { bytes: bytes.len() as u64 }));
+        Ok(())
+    }
+
+    fn list(&mut self, path: &[u8]) -> Result<(), Unanswered> {
+        self.must_give()?;
+        let safe = parse_directory(path)?;
+        let named = safe.as_ref().map_or(Path::new("."), SafePath::as_path);
+        let entries = listing::answer(self.link, self.service.store.dir(), named)??;
+        let path = OsStr::from_bytes(path);
+        self.caller.observer.event(&Event::Answered(Answer::List { path, entries }));
+        Ok(())
+    }
+
+    fn chdir(&mut self, path: &[u8]) -> Result<(), Unanswered> {
+        self.must_give()?;
+        let safe = parse_directory(path)?;
+        if let Some(safe) = &safe {
+            let named = safe.as_path();
+            match self.service.store.dir().metadata(named) {
+                Ok(there) if there.is_dir() => {}
+                Ok(_) => {
+                    let shown = named.display();
+                    return Err(Unanswered::policy(format!("{shown}: not a directory")));
+                }
+                Err(error) => return Err(missing(named, error).into()),
+            }
+        }
+        self.here = safe;
+        self.link.send(&Message::Here(path))?;
+        self.caller.observer.event(&Event::Answered(Answer::Chdir { path: OsStr::from_bytes(path) }));
+        Ok(())
+    }
+
+    fn must_give(&self) -> Result<(), Unanswered> {
+        if self.service.gives { Ok(()) } else { Err(Unanswered::policy("this server gives no files")) }
+    }
+
     /// Gives files.
     fn give(
         &mut self,
@@ -179,17 +257,13 @@ impl Serving<'_> {
         follow: bool,
         paths: Result<Vec<SafePath>, (Refusal, String)>,
     ) -> Result<(), Unanswered> {
-        if !self.service.gives {
-            return Err(Unanswered::policy("this server gives no files"));
-        }
+        self.must_give()?;
         if how.plain {
             self.must_be_plain_capable()?;
         }
-        let found = paths.and_then(|paths| find(&self.service.store, &paths, follow, self.caller.observer));
-        match found {
-            Ok(sources) => self.send(sources, how),
-            Err((refusal, text)) => Err(Unanswered::Declined(refusal, text)),
-        }
+        let paths = paths.map_err(|(refusal, text)| Unanswered::Declined(refusal, text))?;
+        let dir = Arc::clone(self.service.store.dir());
+        self.send(Sources::below(dir, &paths, follow, self.caller.observer)?, how)
     }
 
     fn send(&mut self, mut sources: Sources, how: How) -> Result<(), Unanswered> {
@@ -245,9 +319,20 @@ impl Asked {
                 follow: get.follow,
                 paths: paths_of(get),
             },
+            Message::Echo(bytes) => Self::Echo(bytes.to_vec()),
+            Message::List(path) => Self::List(path.to_vec()),
+            Message::Chdir(path) => Self::Chdir(path.to_vec()),
             other => return Err(out_of_place(other)),
         })
     }
+}
+
+/// Takes the path of a directory: `None` for the served one.
+fn parse_directory(path: &[u8]) -> Result<Option<SafePath>, Unanswered> {
+    if path.is_empty() {
+        return Ok(None);
+    }
+    parse(path).map(Some).map_err(|(refusal, text)| Unanswered::Declined(refusal, text))
 }
 
 fn paths_of(get: &Get<'_>) -> Result<Vec<SafePath>, (Refusal, String)> {
@@ -257,22 +342,4 @@ fn paths_of(get: &Get<'_>) -> Result<Vec<SafePath>, (Refusal, String)> {
 /// Takes a path as it came from the network.
 fn parse(path: &[u8]) -> Result<SafePath, (Refusal, String)> {
     SafePath::parse(path).map_err(|error| (Refusal::Policy, format!("{}: {error}", path.escape_ascii())))
-}
-
-fn find(
-    store: &Store,
-    paths: &[SafePath],
-    follow: bool,
-    observer: &dyn Observer,
-) -> Result<Sources, (Refusal, String)> {
-    Sources::below(Arc::clone(store.dir()), paths, follow, observer).map_err(|error| {
-        let refusal = match error {
-            SourceError::NotFound(_) => Refusal::NotFound,
-            SourceError::Unreadable { .. } => Refusal::Storage,
-            SourceError::Special { .. } | SourceError::SameName { .. } | SourceError::Nameless(_) => {
-                Refusal::Policy
-            }
-        };
-        (refusal, error.to_string())
-    })
 }

@@ -448,7 +448,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn missing(path: &Path, error: io::Error) -> SourceError {
+pub(crate) fn missing(path: &Path, error: io::Error) -> SourceError {
     match error.kind() {
         io::ErrorKind::NotFound => SourceError::NotFound(path.to_owned()),
         _ => SourceError::Unreadable { path: path.to_owned(), error },

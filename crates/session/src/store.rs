@@ -9,6 +9,7 @@ mod name;
 mod part;
 mod target;
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -110,6 +111,8 @@ impl StoreError {
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: Arc<Dir>,
+    /// Where that directory lies in the whole store; empty when it is the whole store's.
+    base: PathBuf,
     options: Arc<StoreOptions>,
     /// The only name that is given, if there is one.
     name: Option<Arc<OsStr>>,
@@ -134,6 +137,7 @@ impl Store {
         match Dir::open_ambient_dir(&options.dir, ambient_authority()) {
             Ok(dir) => Ok(Self {
                 dir: Arc::new(dir),
+                base: PathBuf::new(),
                 options: Arc::new(options),
                 name: None,
                 parent: Arc::new(Mutex::new(None)),
@@ -159,6 +163,22 @@ impl Store {
         match &self.name {
             Some(name) => path.with_first(name),
             None => path.with_prefix(&self.options.prefix),
+        }
+    }
+
+    /// The part of the store below this directory, which must be there and not lie outside.
+    pub(crate) fn below(&self, path: &SafePath) -> io::Result<Self> {
+        let dir = Arc::new(self.dir.open_dir(path.as_path())?);
+        let base = self.base.join(path.as_path());
+        Ok(Self { dir, base, parent: Arc::default(), ..self.clone() })
+    }
+
+    /// A path of this part of the store, as it is in the whole store.
+    pub(crate) fn path_in_whole<'a>(&self, path: &'a OsStr) -> Cow<'a, OsStr> {
+        if self.base.as_os_str().is_empty() || path.is_empty() {
+            Cow::Borrowed(path)
+        } else {
+            Cow::Owned(self.base.join(path).into_os_string())
         }
     }
 

@@ -8,6 +8,7 @@ use session::{Event, Observer};
 use super::House;
 use crate::exit::{self, Exit};
 use crate::reporter::Reporter;
+use crate::{json, report};
 
 /// The observer of one client's conversation.
 pub(super) struct Guest<'a> {
@@ -42,6 +43,14 @@ impl Observer for Guest<'_> {
             Event::Transferred { summary } => {
                 self.note(self.reporter.finish(summary));
                 self.reporter.renew();
+            }
+            Event::Answered(answer) => {
+                self.note(Exit::Done);
+                let screen = &self.house.screen;
+                if screen.voice().verbose {
+                    screen.say(&format!("{}  {}", self.peer, report::answer(&answer)));
+                }
+                screen.object(&json::answer(&answer, &self.peer.to_string()));
             }
             Event::Declined { refusal, why } => {
                 let why = exit::plain_words(why);

@@ -325,6 +325,7 @@ impl Receiving<'_> {
 
     fn judge_as(&mut self, index: u32, verdict: Verdict<'_>, name: &OsStr, outcome: Outcome<'_>) {
         self.verifying.remove(&index);
+        let name = &*self.store.path_in_whole(name);
         let active = self.active.remove(&index);
         if let Some(active) = &active {
             let opened = !matches!(active.phase, Phase::Filling { open: false, .. } | Phase::Verifying(_));

@@ -1,12 +1,15 @@
 //! Many requests over one connection, over TCP and over UDP.
 
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use crate::pair::{Diary, Pair, noise, write};
-use framing::CHUNK_LEN;
+use framing::{CHUNK_LEN, MAX_ECHO_LEN, Refusal};
 use link::LinkError;
-use session::{Caller, Conversation, GetJob, PutJob, Service, SessionError, Sources, Store, Summary, serve};
+use session::{
+    Caller, Conversation, GetJob, Listed, PutJob, Service, SessionError, Sources, Store, Summary, serve,
+};
 
 /// A client in the middle of a conversation.
 pub(crate) struct Client<'a> {
@@ -17,6 +20,22 @@ pub(crate) struct Client<'a> {
 }
 
 impl Client<'_> {
+    /// The names in a directory, each directory with a slash.
+    fn names(&mut self, path: &str) -> Result<Vec<String>, SessionError> {
+        let caller = Caller { software: "test-client", observer: &*self.pair.diary };
+        let listed = self.conversation.list(path.as_bytes(), caller)?;
+        let shown = |one: &Listed| {
+            let name = one.name.to_string_lossy();
+            if one.is_directory { format!("{name}/") } else { format!("{name} {}", one.len) }
+        };
+        Ok(listed.iter().map(shown).collect())
+    }
+
+    fn chdir(&mut self, path: &str) -> Result<String, SessionError> {
+        let caller = Caller { software: "test-client", observer: &*self.pair.diary };
+        self.conversation.chdir(path.as_bytes(), caller).map(|here| here.into_string().unwrap())
+    }
+
     pub(crate) fn put(&mut self, names: &[&str], plain: bool) -> Result<Summary, SessionError> {
         let paths: Vec<PathBuf> = names.iter().map(|name| self.pair.from(name)).collect();
         let job = PutJob::new(Sources::local(&paths, false, &Diary::default())?, self.pair.checksum);
@@ -78,6 +97,10 @@ over_both_links! {
     what_is_declined_does_not_end_the_conversation
     what_a_server_does_not_offer_is_not_asked_for_once_it_has_greeted
     a_conversation_that_broke_off_says_so
+    what_is_said_comes_back
+    a_list_tells_what_is_there_and_nothing_else
+    files_are_kept_where_the_client_has_gone_to
+    no_directory_leads_out
 }
 
 fn transfers_go_both_ways_one_after_the_other(pair: Pair) {
@@ -189,4 +212,149 @@ fn a_conversation_that_broke_off_says_so(pair: Pair) {
             assert!(matches!(error, SessionError::Link(LinkError::Closed)), "{error:?}");
         },
     );
+}
+
+fn what_is_said_comes_back(pair: Pair) {
+    write(pair.from("song"), &noise(1, 100_000));
+    let (diary, served) = hold(
+        &pair,
+        |service| (service.takes, service.gives) = (true, false),
+        |client| {
+            let caller = Caller { software: "test-client", observer: &*pair.diary };
+            for len in [0, 1, 5000, MAX_ECHO_LEN] {
+                let said = noise(7, len);
+                let echo = client.conversation.echo(&said, caller).unwrap();
+                assert!(echo.bytes == said && !echo.rtt.is_zero(), "{len}");
+            }
+            let error = client.conversation.echo(&noise(7, MAX_ECHO_LEN + 1), caller).unwrap_err();
+            assert!(matches!(error, SessionError::TooLongToEcho(_)), "{error:?}");
+            assert_eq!(client.put(&["song"], false).unwrap().verified, 1);
+            assert_eq!(client.conversation.echo(b"again", caller).unwrap().bytes, b"again");
+            // It gives nothing, so it tells nothing of what it has either.
+            assert!(matches!(client.names(""), Err(SessionError::NotOffered(_))));
+            assert!(matches!(client.chdir(""), Err(SessionError::NotOffered(_))));
+        },
+    );
+    assert_eq!((diary.count("Answered(Echo {"), diary.count("bytes: 32768")), (5, 1));
+    assert!(served.unwrap().is_some());
+}
+
+fn a_list_tells_what_is_there_and_nothing_else(pair: Pair) {
+    write(pair.to("b \" '.txt"), b"12345");
+    write(pair.to("a/inner"), b"");
+    write(pair.to("a/.x.0123456789abcdef.part"), b"1");
+    write(pair.to("a/..."), b"1");
+    write(pair.to("a/\u{1b}[2J"), b"1");
+    write(pair.from("outside"), b"123");
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, pair.to(name)).unwrap();
+    link("../a/inner", "a/to-file");
+    link(".", "a/to-itself");
+    link("../../from/outside", "a/to-outside");
+    link("/etc", "a/to-etc");
+    link("nothing", "a/to-nothing");
+    std::os::unix::net::UnixListener::bind(pair.to("a/socket")).unwrap();
+    (0..3000).for_each(|number| write(pair.to(&format!("many/{number:0200}")), b""));
+    let (diary, served) = hold(
+        &pair,
+        |_| (),
+        |client| {
+            assert_eq!(client.names("").unwrap(), ["a/", "b \" '.txt 5", "many/"]);
+            let inside = ["\u{1b}[2J 1", "... 1", "inner 0", "to-file 0", "to-itself/"];
+            assert_eq!(client.names("a").unwrap(), inside);
+            assert_eq!(client.names("a/to-itself").unwrap(), inside);
+            assert_eq!(client.names("a/inner").unwrap(), ["inner 0"]);
+            assert_eq!(client.names("many").unwrap().len(), 3000);
+            let refused = [
+                ("nothing", Refusal::NotFound),
+                ("a/to-nothing", Refusal::NotFound),
+                ("a/to-outside", Refusal::Storage),
+                ("a/to-etc", Refusal::Storage),
+                ("a/socket", Refusal::Policy),
+                ("..", Refusal::Policy),
+                ("a/../..", Refusal::Policy),
+                ("/", Refusal::Policy),
+                ("a/", Refusal::Policy),
+                ("a/.x.0123456789abcdef.part", Refusal::Policy),
+            ];
+            for (path, why) in refused {
+                match client.names(path).unwrap_err() {
+                    SessionError::Declined { refusal, .. } => assert_eq!(refusal, why, "{path}"),
+                    other => panic!("{path}: {other:?}"),
+                }
+            }
+            let too_long = "x/".repeat(3000);
+            assert!(matches!(client.names(&too_long), Err(SessionError::TooManyNames)));
+            let caller = Caller { software: "test-client", observer: &*pair.diary };
+            let listed = client.conversation.list(b"a/inner", caller).unwrap();
+            let about = pair.to("a/inner").metadata().unwrap();
+            assert_eq!((listed[0].mtime, u32::from(listed[0].mode)), (about.mtime(), about.mode() & 0o777));
+        },
+    );
+    assert_eq!((diary.count("Answered(List"), diary.count("Declined")), (6, 10));
+    assert!(served.unwrap().is_none());
+}
+
+fn files_are_kept_where_the_client_has_gone_to(mut pair: Pair) {
+    pair.prefix = "received-";
+    write(pair.from("song"), &noise(1, 100_000));
+    write(pair.from("tree/a"), &noise(2, 10));
+    std::fs::create_dir_all(pair.to("media/old songs")).unwrap();
+    std::os::unix::fs::symlink("media", pair.to("link")).unwrap();
+    let (diary, served) = hold(
+        &pair,
+        |_| (),
+        |client| {
+            assert_eq!(client.chdir("media/old songs").unwrap(), "media/old songs");
+            assert_eq!(client.put(&["song", "tree"], false).unwrap().verified, 2);
+            assert!(pair.diary.has("name: \"media/old songs/received-song\""));
+            assert_eq!(client.put(&["song"], false).unwrap().already_there, 1);
+            // Paths of a Get count from the served directory all the same.
+            assert_eq!(client.get(&["media/old songs/received-song"], false).unwrap().verified, 1);
+            assert!(client.get(&["received-song"], false).is_err());
+            assert_eq!(client.chdir("link").unwrap(), "link");
+            assert_eq!(client.put(&["song"], false).unwrap().verified, 1);
+            assert_eq!(client.chdir("").unwrap(), "");
+            assert_eq!(client.put(&["song"], false).unwrap().verified, 1);
+            // It may be gone by the time that files come.
+            client.chdir("media/old songs").unwrap();
+            std::fs::remove_dir_all(pair.to("media/old songs")).unwrap();
+            let error = client.put(&["song"], false).unwrap_err();
+            assert!(matches!(error, SessionError::Declined { refusal: Refusal::NotFound, .. }), "{error:?}");
+            std::fs::create_dir(pair.to("media/old songs")).unwrap();
+            assert_eq!(client.put(&["tree"], false).unwrap().verified, 1);
+        },
+    );
+    assert!(served.unwrap().is_some());
+    assert!(diary.has("name: \"link/received-song\""));
+    pair.assert_same("song", "received-song");
+    pair.assert_same("song", "media/received-song");
+    pair.assert_same("tree/a", "media/old songs/received-tree/a");
+    assert_eq!(pair.parts(), Vec::<PathBuf>::new());
+}
+
+fn no_directory_leads_out(pair: Pair) {
+    write(pair.from("song"), &noise(1, 1000));
+    write(pair.to("file"), b"");
+    std::fs::create_dir(pair.to("inside")).unwrap();
+    std::os::unix::fs::symlink("../from", pair.to("out")).unwrap();
+    std::os::unix::fs::symlink("/tmp", pair.to("tmp")).unwrap();
+    let (_, served) = hold(
+        &pair,
+        |_| (),
+        |client| {
+            for path in ["..", "inside/..", "inside/../..", "/", "/tmp", ".", "out", "tmp", "nothing", "file"]
+            {
+                let error = client.chdir(path).unwrap_err();
+                assert!(matches!(error, SessionError::Declined { .. }), "{path}: {error:?}");
+            }
+            // A directory that becomes a link to somewhere else is no way out either.
+            client.chdir("inside").unwrap();
+            std::fs::remove_dir(pair.to("inside")).unwrap();
+            std::os::unix::fs::symlink("../got", pair.to("inside")).unwrap();
+            let error = client.put(&["song"], false).unwrap_err();
+            assert!(matches!(error, SessionError::Declined { refusal: Refusal::Storage, .. }), "{error:?}");
+            assert!(!pair.from("../got/song").exists());
+        },
+    );
+    assert!(served.unwrap().is_none());
 }
