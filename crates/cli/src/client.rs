@@ -1,6 +1,7 @@
 //! A client: sends files to a server or fetches them, and tells the person how it went.
 
 mod args;
+mod raw;
 
 use std::cell::Cell;
 use std::ffi::OsStr;
@@ -52,15 +53,20 @@ pub fn main<T: Connect>(program: Program) -> ExitCode {
 
 fn run<T: Connect>(args: &ClientArgs<T>, work: &Work, screen: &Arc<Screen>) -> anyhow::Result<Exit> {
     let line = Line::default();
-    interrupt::exit_at_once(screen.clone(), line.clone()).context("cannot listen for signals")?;
+    let again = match work {
+        Work::Raw(_) => "interrupted",
+        _ => "interrupted; run the same command again to go on",
+    };
+    interrupt::exit_at_once(screen.clone(), line.clone(), again).context("cannot listen for signals")?;
     let server = args.server();
     let dir = match work {
-        Work::Put(_) => PathBuf::from("."),
+        Work::Put(_) | Work::Raw(_) => PathBuf::from("."),
         Work::Get(get) => get.to.clone(),
     };
     let is_several = match work {
         Work::Put(paths) => paths.len() > 1,
         Work::Get(get) => get.names.len() > 1,
+        Work::Raw(_) => false,
     };
     let view = View { is_server: false, peer: server.clone(), dir, is_several };
     let reporter = Reporter::new(screen.clone(), view);
@@ -77,6 +83,7 @@ fn run<T: Connect>(args: &ClientArgs<T>, work: &Work, screen: &Arc<Screen>) -> a
     match work {
         Work::Put(paths) => call.put(paths),
         Work::Get(get) => call.get(get),
+        Work::Raw(file) => raw::run(args, file.as_deref(), screen),
     }
 }
 

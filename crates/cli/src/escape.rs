@@ -24,6 +24,13 @@ pub(crate) fn text(text: &str) -> String {
     out
 }
 
+/// Lines of others, with everything in them escaped that could steer a terminal, but for ends of lines and tabs.
+pub(crate) fn lines(lines: &[u8]) -> String {
+    let escaped = |part: &[u8]| name(OsStr::from_bytes(part));
+    let line = |line: &[u8]| line.split(|byte| *byte == b'\t').map(escaped).collect::<Vec<_>>().join("\t");
+    lines.split(|byte| *byte == b'\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
 fn push(out: &mut String, text: &str) {
     for c in text.chars() {
         if is_harmless(c) { out.push(c) } else { out.extend(c.escape_default()) }
@@ -62,6 +69,12 @@ mod tests {
     fn bytes_that_are_not_utf8_are_escaped() {
         assert_eq!(name(OsStr::from_bytes(b"caf\xe9.mp3")), "caf\\xe9.mp3");
         assert_eq!(name(OsStr::from_bytes(b"\xff\xfe\n")), "\\xff\\xfe\\n");
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(lines(b"a\tb\n\x1b[2J\xff\n"), "a\tb\n\\u{1b}[2J\\xff\n");
+        assert_eq!(lines(b""), "");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::env;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, FromArgMatches, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, FromArgMatches, Id, ValueEnum};
 use framing::Checksum;
 use session::IfExists;
 
@@ -83,6 +84,34 @@ pub(crate) fn parse_prefix(text: &str) -> Result<String, String> {
         return Err("a prefix is part of a name: no slashes and no control characters".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// Arguments, and which flags were typed: the others have their defaults.
+#[derive(Debug)]
+pub(crate) struct Typed<A> {
+    pub(crate) args: A,
+    flags: Vec<String>,
+}
+
+impl<A> Typed<A> {
+    /// The first of these flags that was typed, as it was; they are given by their names without dashes before them.
+    pub(crate) fn first_of(&self, flags: &[&str]) -> Option<String> {
+        let flag = flags.iter().find(|flag| self.flags.iter().any(|typed| typed == &flag.replace('-', "_")));
+        flag.map(|flag| format!("--{flag}"))
+    }
+}
+
+impl<A: FromArgMatches> FromArgMatches for Typed<A> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let is_typed = |id: &&Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+        let flags = matches.ids().filter(is_typed).map(Id::to_string).collect();
+        Ok(Self { args: A::from_arg_matches(matches)?, flags })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// Reads the arguments of this process; when that ends the program, its exit code.

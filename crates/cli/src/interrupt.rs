@@ -25,18 +25,17 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 /// The connection that is open now, if one is: who is interrupted can end it.
 pub(crate) type Line = Arc<Mutex<Option<Closer>>>;
 
-/// Ends the program with exit code 130 as soon as it is interrupted or told to end.
+/// Ends the program with exit code 130 and these words as soon as it is interrupted or told to end.
 ///
 /// Nothing needs to be put in order: what is half done goes on with the next run. Only the other side is told, which would not
 /// see it everywhere: over UDP nothing else says that this program is gone.
-pub(crate) fn exit_at_once(screen: Arc<Screen>, line: Line) -> io::Result<()> {
+pub(crate) fn exit_at_once(screen: Arc<Screen>, line: Line, text: &'static str) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let wait = move || {
         signals.forever().next();
         let (spoken, heard) = mpsc::channel();
         thread::spawn(move || {
             screen.clear();
-            let text = "interrupted; run the same command again to go on";
             screen.error(text, Exit::Interrupted, None);
             // The end of the connection is no news for anybody here.
             let _silence = screen.silence();

@@ -20,6 +20,7 @@ mod interrupt;
 pub mod json;
 mod plain;
 mod progress;
+mod raw;
 mod report;
 mod reporter;
 mod screen;
@@ -28,7 +29,7 @@ mod transport;
 mod units;
 
 pub use exit::Exit;
-pub use transport::{Bind, Connect, Note, TcpFlags, UdpClientFlags, UdpFlags};
+pub use transport::{Bind, Connect, Note, RawLink, RawListener, TcpFlags, UdpClientFlags, UdpFlags};
 
 /// Which program this is.
 #[derive(Debug, Clone, Copy)]

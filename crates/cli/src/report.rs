@@ -301,12 +301,13 @@ pub(crate) const fn failures(summary: &Summary) -> u64 {
 }
 
 /// The first word of a line, in a column of its own.
-fn label(word: &str) -> String {
+pub(crate) fn label(word: &str) -> String {
     let width = (word.len() + 2).max(6);
     format!("{word:<width$}")
 }
 
-fn line<const N: usize>(word: &str, parts: [Option<String>; N]) -> String {
+/// A line of parts, after its first word.
+pub(crate) fn line<const N: usize>(word: &str, parts: [Option<String>; N]) -> String {
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     format!("{}{}", label(word), parts.join("   "))
 }

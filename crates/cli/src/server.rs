@@ -3,6 +3,7 @@
 mod args;
 mod clients;
 mod guest;
+mod raw;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -43,6 +44,7 @@ pub fn main<T: Bind>(program: Program) -> ExitCode {
         Err(exit) => return exit.into(),
     };
     let screen = Arc::new(Screen::new(program, args.voice));
+    let run = if args.raw { raw::run } else { run };
     let exit = run(&args, &screen).unwrap_or_else(|error| {
         let exit = Exit::of_error(&error);
         screen.error(&exit::one_line(&error), exit, None);
@@ -54,15 +56,9 @@ pub fn main<T: Bind>(program: Program) -> ExitCode {
 fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow::Result<Exit> {
     let address = args.listen.context("no address to listen on")?;
     check_reach(address, args.insecure)?;
-    let options = StoreOptions {
-        dir: args.dir.clone(),
-        prefix: args.prefix.clone().into(),
-        if_exists: args.if_exists.into(),
-        max_file_len: args.max_file_size,
-    };
     let wake = Wake::on_signals().context("cannot listen for signals")?;
     let service = Service {
-        store: Store::open(options)?,
+        store: Store::open(store_options(args))?,
         software: screen.program().software(),
         takes: !args.read_only,
         gives: !args.write_only,
@@ -93,6 +89,15 @@ fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow::Result<Ex
         outcome: OnceLock::new(),
     });
     house.take_clients(&mut *listener, args.max_clients.get())
+}
+
+fn store_options<T: Bind>(args: &ServerArgs<T>) -> StoreOptions {
+    StoreOptions {
+        dir: args.dir.clone(),
+        prefix: args.prefix.clone().into(),
+        if_exists: args.if_exists.into(),
+        max_file_len: args.max_file_size,
+    }
 }
 
 /// Refuses to be reached from other machines unless that is wanted.

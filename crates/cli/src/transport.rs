@@ -6,13 +6,33 @@ mod udp;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use link::{ConnectError, Link, Listener};
+use link::raw::{RawPort, RawStream};
+use link::{ConnectError, Link, Listener, TcpEndpoint};
+use session::raw;
 
 pub use tcp::TcpFlags;
 pub use udp::{UdpClientFlags, UdpFlags};
 
 /// Takes what a link has to say that is worth knowing and no error. May be told the same thing several times.
 pub type Note = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Where a server without a protocol of its own takes what comes.
+#[derive(Debug)]
+pub enum RawListener {
+    /// Streams of bytes.
+    Streams(TcpEndpoint),
+    /// Datagrams.
+    Datagrams(RawPort),
+}
+
+/// How a client without a protocol of its own reaches a server.
+#[derive(Debug)]
+pub enum RawLink {
+    /// By a stream of bytes.
+    Stream(RawStream),
+    /// By datagrams, sent like this.
+    Datagrams(RawPort, raw::Plan),
+}
 
 /// A transport that a server can listen with; also the flags of its own.
 pub trait Bind: clap::Args {
@@ -26,6 +46,15 @@ pub trait Bind: clap::Args {
 
     /// Listens on `address`; port 0 takes a free one.
     fn bind(&self, address: SocketAddr, note: Note) -> Result<Box<dyn Listener>, ConnectError>;
+
+    /// Whether clients without a protocol come and go, or there is nothing but datagrams.
+    const RAW_HAS_CLIENTS: bool;
+
+    /// What is wrong with the flags when no protocol is spoken, if something is.
+    fn check_raw(&self) -> Result<(), String>;
+
+    /// Listens on `address` for clients that speak no protocol.
+    fn bind_raw(&self, address: SocketAddr, note: Note) -> Result<RawListener, ConnectError>;
 }
 
 /// A transport that a client can connect with; also the flags of its own.
@@ -54,4 +83,10 @@ pub trait Connect: clap::Args {
 
     /// Connects to `server`, a host and a port.
     fn connect(&self, server: &str, note: Note) -> Result<Box<dyn Link>, ConnectError>;
+
+    /// What is wrong with the flags when no protocol is spoken, if something is.
+    fn check_raw(&self) -> Result<(), String>;
+
+    /// Connects to `server` to speak no protocol.
+    fn connect_raw(&self, server: &str, note: Note) -> Result<RawLink, ConnectError>;
 }

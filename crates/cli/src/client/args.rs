@@ -9,7 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::address::ServerAddress;
 use crate::exit::{EXIT_CODES, Exit};
-use crate::flags::{self, ChecksumName, IfExistsName, Voice};
+use crate::flags::{self, ChecksumName, IfExistsName, Typed, Voice};
 use crate::{Connect, Program, units};
 
 /// Names the server where no flag does.
@@ -20,7 +20,11 @@ Examples:
   CLIENT chamber.mp4                         send a file to this machine
   CLIENT --server nas.local song.mp3 album   send a file and a directory
   CLIENT get song.mp3 --to in                fetch a file into the directory in
-  CLIENT put get                             send a file whose name is a command";
+  CLIENT put get                             send a file whose name is a command
+  CLIENT --raw song.mp3                      send the bytes alone, to nc or any program";
+
+/// Flags that say nothing where no protocol is spoken.
+const OF_PROTOCOL: [&str; 3] = ["retry", "checksum", "follow"];
 
 const LONG_AFTER: &str = "\
 A transfer that was interrupted goes on where it stopped when the same command
@@ -39,6 +43,9 @@ pub(super) struct ClientArgs<T: Args> {
     /// Files and directories to send
     #[arg(value_name = "FILE|DIR")]
     paths: Vec<PathBuf>,
+    /// Speak no protocol: send one file (- is standard input) as it is, or without a file what is typed
+    #[arg(long, help_heading = "Raw")]
+    raw: bool,
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -105,13 +112,17 @@ pub(super) enum Work {
     Put(Vec<PathBuf>),
     /// Fetch these.
     Get(GetArgs),
+    /// Send this file without a protocol, or what is typed.
+    Raw(Option<PathBuf>),
 }
 
 impl<T: Connect> ClientArgs<T> {
     /// Reads the arguments of this process.
     pub(super) fn read(program: Program) -> Result<Self, Exit> {
-        let args: Self = flags::parse(program, command::<T>(program))?;
-        match args.transport.check() {
+        let typed: Typed<Self> = flags::parse(program, command::<T>(program))?;
+        let checked = typed.args.transport.check().and_then(|()| check_raw(&typed));
+        let args = typed.args;
+        match checked {
             Ok(()) => Ok(args),
             Err(text) => {
                 flags::usage(program, &text, args.voice.json);
@@ -127,7 +138,16 @@ impl<T: Connect> ClientArgs<T> {
 
     /// What to do, or what is wrong with it.
     pub(super) fn work(&mut self, program: Program) -> Result<Work, String> {
-        let paths = std::mem::take(&mut self.paths);
+        let mut paths = std::mem::take(&mut self.paths);
+        if self.raw {
+            return match (&self.command, paths.len()) {
+                (Some(_), _) => {
+                    Err("--raw speaks no protocol, so it knows no commands: name one file".to_owned())
+                }
+                (None, 0 | 1) => Ok(Work::Raw(paths.pop())),
+                (None, _) => Err("--raw sends one file: nothing says where it ends but the end".to_owned()),
+            };
+        }
         let examples = examples::<T>(program);
         match self.command.take() {
             None if paths.is_empty() => {
@@ -140,6 +160,18 @@ impl<T: Connect> ClientArgs<T> {
             Some(Command::Put { paths }) => Ok(Work::Put(paths)),
             Some(Command::Get(get)) => Ok(Work::Get(get)),
         }
+    }
+}
+
+/// What is wrong with the flags beside `--raw`, if something is.
+fn check_raw<T: Connect>(typed: &Typed<ClientArgs<T>>) -> Result<(), String> {
+    if !typed.args.raw {
+        return Ok(());
+    }
+    typed.args.transport.check_raw()?;
+    match typed.first_of(&OF_PROTOCOL) {
+        Some(flag) => Err(format!("{flag} belongs to Tandem's protocol, and --raw speaks none")),
+        None => Ok(()),
     }
 }
 
@@ -170,7 +202,7 @@ fn command<T: Connect>(program: Program) -> clap::Command {
         .override_usage(flags::help(
             program,
             "CLIENT [OPTIONS] <FILE|DIR>...\n       CLIENT [OPTIONS] get <NAME>... [--to <DIR>] [--prefix <P>] [--if-exists <WHAT>]\n       \
-             CLIENT [OPTIONS] put <FILE|DIR>...",
+             CLIENT [OPTIONS] put <FILE|DIR>...\n       CLIENT [OPTIONS] --raw [FILE|-]",
         ))
         .mut_arg("server", |server| {
             // Set to nothing is as good as not set.
@@ -187,7 +219,7 @@ mod tests {
     use clap::FromArgMatches;
 
     use super::*;
-    use crate::TcpFlags;
+    use crate::{TcpFlags, UdpClientFlags};
 
     const PROGRAM: Program = Program { name: "tcp-client", version: "1" };
 
@@ -246,6 +278,30 @@ mod tests {
             assert_eq!((get.to, get.prefix.as_str()), ("in".into(), "received-"), "{words}");
             assert_eq!(get.if_exists, IfExistsName::Rename, "{words}");
         }
+    }
+
+    #[test]
+    fn raw_takes_one_file_or_none() {
+        let work = |words: &str| parse(words).unwrap().work(PROGRAM);
+        assert!(matches!(work("--raw"), Ok(Work::Raw(None))));
+        for (words, file) in [("--raw a", "a"), ("a --raw", "a"), ("--raw -", "-"), ("--raw -- get", "get")] {
+            assert!(matches!(work(words), Ok(Work::Raw(Some(path))) if path == Path::new(file)), "{words}");
+        }
+        assert!(work("--raw a b").unwrap_err().contains("one file"));
+        assert!(work("--raw get a").unwrap_err().contains("no commands"));
+        fn check<T: Connect>(words: &str) -> Result<(), String> {
+            let words = ["client"].into_iter().chain(words.split_whitespace());
+            let matches = command::<T>(PROGRAM).try_get_matches_from(words).unwrap();
+            check_raw(&Typed::<ClientArgs<T>>::from_arg_matches(&matches).unwrap())
+        }
+        assert_eq!(check::<TcpFlags>("--raw --server nas --insecure -v --json --congestion bbr"), Ok(()));
+        assert_eq!(check::<UdpClientFlags>("--raw --rate 1mbit --mtu 1500"), Ok(()));
+        for bad in ["--retry 1s", "--checksum md5", "--follow"] {
+            assert!(check::<TcpFlags>(&format!("--raw {bad}")).is_err(), "{bad}");
+            assert_eq!(check::<TcpFlags>(&format!("a {bad}")), Ok(()));
+        }
+        assert!(check::<UdpClientFlags>("--raw --plain").is_err());
+        assert!(check::<UdpClientFlags>("--raw --congestion bbr").is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The command line of a server.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser};
 
 use crate::exit::{EXIT_CODES, Exit};
-use crate::flags::{self, IfExistsName, Voice};
+use crate::flags::{self, IfExistsName, Typed, Voice};
 use crate::{Bind, Program, address, units};
 
 const EXAMPLES: &str = "\
@@ -15,7 +16,15 @@ Examples:
   SERVER                                  serve this directory to this machine
   SERVER --dir in --once                  take one transfer into in, then end
   SERVER --listen 0.0.0.0:PORT --insecure serve everyone who can reach it
-  SERVER --read-only --dir /srv/media     give files and take none";
+  SERVER --read-only --dir /srv/media     give files and take none
+  SERVER --raw --save film.mp4            take what nc or another program sends";
+
+/// Flags that say nothing where no protocol is spoken.
+const OF_PROTOCOL: [&str; 1] = ["max-generate"];
+/// Flags that say nothing where nothing is kept.
+const OF_FILES: [&str; 4] = ["dir", "prefix", "if-exists", "max-file-size"];
+/// Flags that say nothing where there are no clients.
+const OF_CLIENTS: [&str; 2] = ["once", "max-clients"];
 
 const LONG_AFTER: &str = "\
 Received files get a prefix, and their names only when they are complete and
@@ -54,6 +63,12 @@ pub(super) struct ServerArgs<T: Args> {
     /// Serve so many clients at once; more are told to try again later
     #[arg(long, value_name = "N", default_value = "100", value_parser = parse_clients)]
     pub(super) max_clients: NonZeroUsize,
+    /// Speak no protocol, for other programs: send back what comes, or keep it with --save
+    #[arg(long, conflicts_with_all = ["read_only", "write_only"], help_heading = "Raw")]
+    pub(super) raw: bool,
+    /// With --raw: keep what each client sends, up to its end, under this name, with the prefix
+    #[arg(long, value_name = "NAME", requires = "raw", help_heading = "Raw")]
+    pub(super) save: Option<OsString>,
     /// The address and port to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", value_parser = address::parse_listen, help_heading = "Network")]
     pub(super) listen: Option<SocketAddr>,
@@ -69,14 +84,39 @@ pub(super) struct ServerArgs<T: Args> {
 impl<T: Bind> ServerArgs<T> {
     /// Reads the arguments of this process.
     pub(super) fn read(program: Program) -> Result<Self, Exit> {
-        let args: Self = flags::parse(program, command::<T>(program))?;
-        match args.transport.check() {
+        let typed: Typed<Self> = flags::parse(program, command::<T>(program))?;
+        let checked = typed.args.transport.check().and_then(|()| check_raw(&typed));
+        let args = typed.args;
+        match checked {
             Ok(()) => Ok(args),
             Err(text) => {
                 flags::usage(program, &text, args.voice.json);
                 Err(Exit::Usage)
             }
         }
+    }
+}
+
+/// What is wrong with the flags beside `--raw`, if something is.
+fn check_raw<T: Bind>(typed: &Typed<ServerArgs<T>>) -> Result<(), String> {
+    if !typed.args.raw {
+        return Ok(());
+    }
+    typed.args.transport.check_raw()?;
+    if let Some(flag) = typed.first_of(&OF_PROTOCOL) {
+        return Err(format!("{flag} belongs to Tandem's protocol, and --raw speaks none"));
+    }
+    if typed.args.save.is_some() {
+        return Ok(());
+    }
+    if let Some(flag) = typed.first_of(&OF_FILES) {
+        return Err(format!("{flag} is about files, and --raw keeps none unless --save names them"));
+    }
+    match typed.first_of(&OF_CLIENTS) {
+        Some(flag) if !T::RAW_HAS_CLIENTS => Err(format!(
+            "{flag} is about clients that come to an end, and with --raw there are only datagrams, unless --save makes files of them"
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -100,7 +140,7 @@ mod tests {
     use clap::FromArgMatches;
 
     use super::*;
-    use crate::TcpFlags;
+    use crate::{TcpFlags, UdpFlags};
 
     const PROGRAM: Program = Program { name: "tcp-server", version: "1" };
 
@@ -141,6 +181,33 @@ mod tests {
     }
 
     #[test]
+    fn raw_needs_flags_that_have_a_part_in_it() {
+        fn check<T: Bind>(words: &str) -> Result<(), String> {
+            let words = ["server"].into_iter().chain(words.split_whitespace());
+            let matches = command::<T>(PROGRAM).try_get_matches_from(words).unwrap();
+            check_raw(&Typed::<ServerArgs<T>>::from_arg_matches(&matches).unwrap())
+        }
+        for good in [
+            "--dir in",
+            "--raw",
+            "--raw --listen [::1]:0 --insecure -v --json",
+            "--raw --save x --dir in --prefix= --if-exists fail --max-file-size 1k --once --max-clients 3",
+        ] {
+            assert_eq!(check::<TcpFlags>(good), Ok(()), "{good}");
+            assert_eq!(check::<UdpFlags>(good), Ok(()), "{good}");
+        }
+        for bad in
+            ["--raw --dir .", "--raw --prefix x", "--raw --if-exists rename", "--raw --max-file-size 1k"]
+        {
+            assert!(check::<TcpFlags>(bad).unwrap_err().contains("unless --save"), "{bad}");
+        }
+        assert_eq!(check::<TcpFlags>("--raw --once --max-clients 3 --congestion bbr"), Ok(()));
+        for bad in ["--once", "--max-clients 3", "--congestion bbr", "--rate 1mbit", "--mtu 1500"] {
+            assert!(check::<UdpFlags>(&format!("--raw {bad}")).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn the_last_word_counts() {
         let args = parse("--once --once --dir a --dir b -q --quiet").unwrap();
         assert!(args.once && args.voice.quiet);
@@ -159,7 +226,9 @@ mod tests {
             "--if-exists ask",
             "--prefix a/b",
             "--key-file k",
-            "--raw",
+            "--save x",
+            "--raw --read-only",
+            "--write-only --raw --save x",
         ] {
             assert!(parse(words).is_err(), "{words}");
         }

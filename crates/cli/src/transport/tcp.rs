@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
+use link::raw::RawStream;
 use link::{ConnectError, Link, Listener, TcpEndpoint, TcpLink, TcpOptions};
 
-use super::{Bind, Connect, Note};
+use super::{Bind, Connect, Note, RawLink, RawListener};
 
 /// TCP, and its flags.
 #[derive(Debug, clap::Args)]
@@ -26,6 +27,16 @@ impl Bind for TcpFlags {
     fn bind(&self, address: SocketAddr, _note: Note) -> Result<Box<dyn Listener>, ConnectError> {
         Ok(Box::new(TcpEndpoint::bind(address, &self.options())?))
     }
+
+    const RAW_HAS_CLIENTS: bool = true;
+
+    fn check_raw(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn bind_raw(&self, address: SocketAddr, _note: Note) -> Result<RawListener, ConnectError> {
+        Ok(RawListener::Streams(TcpEndpoint::bind(address, &self.options())?))
+    }
 }
 
 impl Connect for TcpFlags {
@@ -34,5 +45,13 @@ impl Connect for TcpFlags {
 
     fn connect(&self, server: &str, _note: Note) -> Result<Box<dyn Link>, ConnectError> {
         Ok(Box::new(TcpLink::connect(server, &self.options())?))
+    }
+
+    fn check_raw(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn connect_raw(&self, server: &str, _note: Note) -> Result<RawLink, ConnectError> {
+        Ok(RawLink::Stream(RawStream::connect(server, &self.options())?))
     }
 }

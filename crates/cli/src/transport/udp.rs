@@ -3,13 +3,25 @@
 use std::net::SocketAddr;
 
 use clap::ValueEnum;
+use link::raw::RawPort;
 use link::{Congestion, ConnectError, Link, Listener, UdpEndpoint, UdpLink, UdpOptions};
+use session::raw;
 
-use super::{Bind, Connect, Note};
+use super::{Bind, Connect, Note, RawLink, RawListener};
 use crate::units;
 
 /// The smallest IP packet that every IPv6 path carries (RFC 8200 section 5): with less nobody needs to try.
 const MIN_MTU: i64 = 1280;
+
+/// Bytes of the headers of a datagram, of IP and UDP.
+const IPV4_OVERHEAD: u16 = 20 + 8;
+const IPV6_OVERHEAD: u16 = 40 + 8;
+/// Bytes in a datagram that speaks no protocol, unless told otherwise: those of a chunk.
+const RAW_LEN: u16 = 4096;
+/// The most bytes in a datagram over IPv4, and over IPv6 too for simplicity.
+const MAX_RAW_LEN: u16 = 65_507;
+/// How many bits a second of such datagrams are sent unless told otherwise, as of a plain transfer.
+const RAW_RATE: u64 = 100_000_000;
 
 /// UDP, and its flags on either side.
 #[derive(Debug, clap::Args)]
@@ -20,7 +32,7 @@ pub struct UdpFlags {
     /// Never send faster than this: 20mbit, 1.5gbit, 800kbit, 2500000 (bits a second)
     #[arg(long, global = true, value_name = "RATE", value_parser = units::parse_rate, help_heading = "Network")]
     rate: Option<u64>,
-    /// The largest IP packet to try the path with, 1280 to 65535 [default: what the network card carries]
+    /// The largest IP packet to try the path with, 1280 to 65535 [default: what the network card carries; 4124 with --raw]
     #[arg(
         long,
         global = true,
@@ -93,6 +105,26 @@ impl Bind for UdpFlags {
     fn bind(&self, address: SocketAddr, note: Note) -> Result<Box<dyn Listener>, ConnectError> {
         Ok(Box::new(UdpEndpoint::bind(address, &self.options(note))?))
     }
+
+    const RAW_HAS_CLIENTS: bool = false;
+
+    fn check_raw(&self) -> Result<(), String> {
+        let given = [
+            (self.congestion.is_some(), "--congestion"),
+            (self.rate.is_some(), "--rate"),
+            (self.mtu.is_some(), "--mtu"),
+        ];
+        match given.into_iter().find(|(is_given, _)| *is_given) {
+            Some((_, flag)) => {
+                Err(format!("{flag} is about what is sent: a server with --raw only takes and answers"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn bind_raw(&self, address: SocketAddr, note: Note) -> Result<RawListener, ConnectError> {
+        Ok(RawListener::Datagrams(RawPort::bind(address, &self.options(note))?))
+    }
 }
 
 impl Connect for UdpClientFlags {
@@ -122,6 +154,23 @@ impl Connect for UdpClientFlags {
 
     fn connect(&self, server: &str, note: Note) -> Result<Box<dyn Link>, ConnectError> {
         Ok(Box::new(UdpLink::connect(server, &self.both.options(note))?))
+    }
+
+    fn check_raw(&self) -> Result<(), String> {
+        let given = [(self.plain, "--plain"), (self.both.congestion.is_some(), "--congestion")];
+        match given.into_iter().find(|(is_given, _)| *is_given) {
+            Some((_, flag)) => Err(format!("{flag} belongs to Tandem's protocol, and --raw speaks none")),
+            None => Ok(()),
+        }
+    }
+
+    fn connect_raw(&self, server: &str, note: Note) -> Result<RawLink, ConnectError> {
+        let port = RawPort::connect(server, &self.both.options(note))?;
+        let overhead =
+            if port.peer().is_some_and(|peer| peer.is_ipv6()) { IPV6_OVERHEAD } else { IPV4_OVERHEAD };
+        let len = self.both.mtu.map_or(RAW_LEN, |mtu| mtu - overhead).min(MAX_RAW_LEN);
+        let rate = self.both.rate.unwrap_or(RAW_RATE);
+        Ok(RawLink::Datagrams(port, raw::Plan { len: len.into(), rate }))
     }
 }
 

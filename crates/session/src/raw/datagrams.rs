@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, Read};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use framing::{Checksum, Hasher, Refusal};
 use link::LinkError;
-use link::raw::{RawPort, Ready, Slots};
+use link::raw::{Datagram, RawPort, Ready, Slots};
 
 use super::{Ending, GREETING, Intake, Keeper, PAUSE, SendError, Sent, is_greeting};
 use crate::SessionError;
@@ -60,8 +60,8 @@ struct Sender {
 
 #[derive(Debug)]
 enum State {
-    /// It has sent one line that may greet, or be all of its file.
-    Doubtful(Vec<u8>),
+    /// It has sent one line that may greet, or be all of its file, to this address.
+    Doubtful { line: Vec<u8>, to: Option<IpAddr> },
     /// Its file is coming.
     Open(Box<Intake>),
     /// Its file can't be kept; the rest of it is passed over.
@@ -73,8 +73,8 @@ enum State {
 /// What is to be done for a sender.
 #[derive(Debug)]
 pub enum Due {
-    /// It is to be sent [`GREETING`].
-    Greet(SocketAddr),
+    /// It is to be sent [`GREETING`], from this address if one is given.
+    Greet(SocketAddr, Option<IpAddr>),
     /// Its file is whole, and to be committed.
     Commit(SocketAddr, Box<Intake>),
 }
@@ -94,28 +94,26 @@ impl Gathering {
 
     /// Senders whose files are not whole.
     pub fn unfinished(&self) -> impl Iterator<Item = SocketAddr> {
-        let is_open = |sender: &Sender| matches!(sender.state, State::Open(_) | State::Doubtful(_));
+        let is_open = |sender: &Sender| matches!(sender.state, State::Open(_) | State::Doubtful { .. });
         self.senders.iter().filter(move |(_, sender)| is_open(sender)).map(|(from, _)| *from)
     }
 
     /// Takes a datagram: what is to be done now. An error is about this sender's file only.
-    pub fn take(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        bytes: &[u8],
-    ) -> Result<Option<Due>, SessionError> {
+    pub fn take(&mut self, now: Instant, datagram: &Datagram<'_>) -> Result<Option<Due>, SessionError> {
+        let Datagram { from, to, bytes } = *datagram;
         let state = self.senders.remove(&from).map(|sender| sender.state);
         if state.is_none() {
             self.make_room()?;
         }
         let taken = match (state, bytes) {
-            (None | Some(State::Over), bytes) if is_greeting(bytes) => Ok(State::Doubtful(bytes.to_vec())),
+            (None | Some(State::Over), bytes) if is_greeting(bytes) => {
+                Ok(State::Doubtful { line: bytes.to_vec(), to })
+            }
             (None, []) => return self.keeper.begin().map(|intake| self.over(now, from, Some(intake))),
             (None | Some(State::Over), [_, ..]) => self.keeper.begin().and_then(|intake| put(intake, bytes)),
             (Some(State::Open(intake)), []) => return Ok(self.over(now, from, Some(*intake))),
             (Some(State::Open(intake)), bytes) => put(*intake, bytes),
-            (Some(State::Doubtful(line)), bytes) => {
+            (Some(State::Doubtful { line, .. }), bytes) => {
                 let begun = self.keeper.begin().and_then(|mut intake| intake.append(&line).map(|()| intake));
                 match (begun, bytes) {
                     (Ok(intake), []) => return Ok(self.over(now, from, Some(intake))),
@@ -130,7 +128,7 @@ impl Gathering {
             Ok(state) => (state, Ok(None)),
             Err(error) => (State::Spoilt, Err(error)),
         };
-        let wait = if matches!(state, State::Doubtful(_)) { PAUSE } else { SILENCE };
+        let wait = if matches!(state, State::Doubtful { .. }) { PAUSE } else { SILENCE };
         self.senders.insert(from, Sender { state, until: now + wait });
         told
     }
@@ -139,7 +137,7 @@ impl Gathering {
     pub fn expire(&mut self, now: Instant) -> Vec<Due> {
         let late = self.senders.extract_if(|_, sender| sender.until <= now);
         let due = late.filter_map(|(from, sender)| match sender.state {
-            State::Doubtful(_) => Some(Due::Greet(from)),
+            State::Doubtful { to, .. } => Some(Due::Greet(from, to)),
             State::Open(intake) => Some(Due::Commit(from, intake)),
             State::Spoilt | State::Over => None,
         });

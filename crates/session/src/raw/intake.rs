@@ -52,7 +52,7 @@ pub struct Intake {
 impl Keeper {
     /// Keeps files under this name, which gets the store's prefix.
     pub fn new(store: Store, name: &OsStr) -> Result<Self, NameError> {
-        let path = SafePath::parse(name.as_bytes())?.with_prefix(&store.options().prefix)?;
+        let path = store.place_of(name.as_bytes())?;
         Ok(Self { store, name: name.as_bytes().into(), path })
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use framing::{Checksum, Hasher};
 use link::LinkError;
-use link::raw::ByteStream;
+use link::raw::{ByteStream, Datagram};
 use session::raw::{self, Due, Ending, GREETING, Gathering, Keeper, SendError};
 use session::{IfExists, SessionError, Store, StoreOptions};
 use tempfile::TempDir;
@@ -265,11 +265,20 @@ fn sender(number: u16) -> SocketAddr {
     ([10, 0, 0, 1], 2000 + number).into()
 }
 
+fn take(
+    gathering: &mut Gathering,
+    now: Instant,
+    from: SocketAddr,
+    bytes: &[u8],
+) -> Result<Option<Due>, SessionError> {
+    gathering.take(now, &Datagram { from, to: None, bytes })
+}
+
 /// The files that are whole by now.
 fn commit(due: impl IntoIterator<Item = Due>) -> Vec<(SocketAddr, u64)> {
     let committed = due.into_iter().map(|due| match due {
         Due::Commit(from, intake) => (from, intake.commit().unwrap().len),
-        Due::Greet(from) => (from, u64::MAX),
+        Due::Greet(from, _) => (from, u64::MAX),
     });
     let mut committed: Vec<_> = committed.collect();
     committed.sort();
@@ -285,15 +294,15 @@ fn datagrams_of_each_sender_become_a_file() {
     let start = Instant::now();
     assert_eq!(gathering.deadline(), None);
     // The first one says that it is done, the second one falls silent, the third one sends nothing.
-    assert!(gathering.take(start, sender(1), b"one ").unwrap().is_none());
-    assert!(gathering.take(start + MS, sender(2), &[2; 65_507]).unwrap().is_none());
-    assert!(gathering.take(start + 2 * MS, sender(1), b"two").unwrap().is_none());
+    assert!(take(&mut gathering, start, sender(1), b"one ").unwrap().is_none());
+    assert!(take(&mut gathering, start + MS, sender(2), &[2; 65_507]).unwrap().is_none());
+    assert!(take(&mut gathering, start + 2 * MS, sender(1), b"two").unwrap().is_none());
     assert_eq!(gathering.unfinished().count(), 2);
-    assert_eq!(commit(gathering.take(start + 3 * MS, sender(1), b"").unwrap()), [(sender(1), 7)]);
-    assert_eq!(commit(gathering.take(start + 4 * MS, sender(3), b"").unwrap()), [(sender(3), 0)]);
+    assert_eq!(commit(take(&mut gathering, start + 3 * MS, sender(1), b"").unwrap()), [(sender(1), 7)]);
+    assert_eq!(commit(take(&mut gathering, start + 4 * MS, sender(3), b"").unwrap()), [(sender(3), 0)]);
     // An end that comes twice makes no other file, but what comes after it does.
-    assert!(gathering.take(start + 5 * MS, sender(1), b"").unwrap().is_none());
-    assert!(gathering.take(start + 6 * MS, sender(1), b"more").unwrap().is_none());
+    assert!(take(&mut gathering, start + 5 * MS, sender(1), b"").unwrap().is_none());
+    assert!(take(&mut gathering, start + 6 * MS, sender(1), b"more").unwrap().is_none());
     let silent = start + MS + Duration::from_secs(2);
     assert_eq!(gathering.deadline(), Some(silent));
     assert!(gathering.expire(silent - MS).is_empty());
@@ -310,12 +319,12 @@ fn a_datagram_that_greets_and_waits_is_greeted() {
     let mut gathering = Gathering::new(keeper, 10);
     let start = Instant::now();
     for (number, bytes) in [(1, b"Hello\n".as_slice()), (2, b"hello, the file is this"), (3, b"Hello ")] {
-        assert!(gathering.take(start, sender(number), bytes).unwrap().is_none());
+        assert!(take(&mut gathering, start, sender(number), bytes).unwrap().is_none());
     }
-    assert_eq!(commit(gathering.take(start + 100 * MS, sender(2), b"").unwrap()), [(sender(2), 23)]);
-    assert!(gathering.take(start + 100 * MS, sender(3), b"world").unwrap().is_none());
+    assert_eq!(commit(take(&mut gathering, start + 100 * MS, sender(2), b"").unwrap()), [(sender(2), 23)]);
+    assert!(take(&mut gathering, start + 100 * MS, sender(3), b"world").unwrap().is_none());
     assert_eq!(commit(gathering.expire(start + 200 * MS)), [(sender(1), u64::MAX)]);
-    assert!(gathering.take(start + 300 * MS, sender(1), b"file").unwrap().is_none());
+    assert!(take(&mut gathering, start + 300 * MS, sender(1), b"file").unwrap().is_none());
     let due = gathering.expire(start + Duration::from_secs(5));
     assert_eq!(commit(due), [(sender(1), 4), (sender(3), 11)]);
     assert_eq!(files(&dir).len(), 3);
@@ -326,18 +335,18 @@ fn senders_are_bounded_and_who_is_done_goes_first() {
     let (dir, keeper) = keeper(IfExists::Rename, Some(10));
     let mut gathering = Gathering::new(keeper, 2);
     let now = Instant::now();
-    assert!(gathering.take(now, sender(1), b"a").unwrap().is_none());
-    assert!(gathering.take(now, sender(2), b"Hello").unwrap().is_none());
-    let error = gathering.take(now, sender(3), b"c").unwrap_err();
+    assert!(take(&mut gathering, now, sender(1), b"a").unwrap().is_none());
+    assert!(take(&mut gathering, now, sender(2), b"Hello").unwrap().is_none());
+    let error = take(&mut gathering, now, sender(3), b"c").unwrap_err();
     assert_eq!(error.to_string(), "2 senders are served already, and datagrams of others are dropped");
-    assert_eq!(commit(gathering.take(now, sender(1), b"").unwrap()), [(sender(1), 1)]);
-    assert!(gathering.take(now, sender(3), b"c").unwrap().is_none());
+    assert_eq!(commit(take(&mut gathering, now, sender(1), b"").unwrap()), [(sender(1), 1)]);
+    assert!(take(&mut gathering, now, sender(3), b"c").unwrap().is_none());
     // What is too long is told of once, and passed over up to its end.
-    assert!(gathering.take(now, sender(3), b"ccccccccccc").is_err());
-    assert!(gathering.take(now, sender(3), b"c").unwrap().is_none());
-    assert!(gathering.take(now, sender(3), b"").unwrap().is_none());
-    assert!(gathering.take(now, sender(3), b"d").unwrap().is_none());
-    assert_eq!(commit(gathering.take(now, sender(3), b"").unwrap()), [(sender(3), 1)]);
+    assert!(take(&mut gathering, now, sender(3), b"ccccccccccc").is_err());
+    assert!(take(&mut gathering, now, sender(3), b"c").unwrap().is_none());
+    assert!(take(&mut gathering, now, sender(3), b"").unwrap().is_none());
+    assert!(take(&mut gathering, now, sender(3), b"d").unwrap().is_none());
+    assert_eq!(commit(take(&mut gathering, now, sender(3), b"").unwrap()), [(sender(3), 1)]);
     drop(gathering);
     assert_eq!(files(&dir).len(), 2);
 }
