@@ -39,6 +39,7 @@ fn help_names_every_flag_and_exit_code() {
         "md5:",
         "blake3:",
         "--retry <TIME>",
+        "--raw",
         "[default: 30s]",
         "--follow",
         "--congestion <NAME>",

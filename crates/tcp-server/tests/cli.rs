@@ -30,6 +30,8 @@ fn help_names_every_flag_and_exit_code() {
         "--write-only",
         "--max-file-size <SIZE>",
         "--max-clients <N>",
+        "--raw",
+        "--save <NAME>",
         "--congestion <NAME>",
         "--insecure",
         "--json",

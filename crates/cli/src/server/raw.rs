@@ -79,7 +79,7 @@ pub(super) fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow
 fn keeper<T: Bind>(args: &ServerArgs<T>, name: &OsStr) -> anyhow::Result<Keeper> {
     let store = Store::open(store_options(args))?;
     Keeper::new(store, name).map_err(|error| {
-        let text = format!("{} cannot be the name after --save: {error}", escape::name(name));
+        let text = format!("--save {}: {error}", escape::name(name));
         Problem::new(Exit::Usage, text).into()
     })
 }

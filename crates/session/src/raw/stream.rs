@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,11 @@ const BLOCK_LEN: usize = 256 * 1024;
 const TYPING_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// How often a client that listens looks whether all is sent.
 const TICK: Duration = Duration::from_millis(50);
+
+/// How far a client is that sends: at it, at its end, or unable to go on.
+const GOING: u8 = 0;
+const OVER: u8 = 1;
+const FAILED: u8 = 2;
 
 /// What was sent back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -121,11 +126,10 @@ pub fn send(
     heard: &mut dyn FnMut(&[u8]),
 ) -> Result<Sent, SendError> {
     let began = Instant::now();
-    let has_failed = AtomicBool::new(false);
+    let pumping = AtomicU8::new(GOING);
     thread::scope(|scope| {
-        let pump = scope.spawn(|| pump(stream, source, &has_failed));
-        let pumping = || Pumping::of(pump.is_finished(), &has_failed);
-        let listened = listen(stream, heard, pumping);
+        let pump = scope.spawn(|| pump(stream, source, &pumping));
+        let listened = listen(stream, heard, &pumping);
         let mut sent = pump.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         sent.ending = listened?;
         match sent.ending {
@@ -149,39 +153,26 @@ pub fn converse<S: ByteStream + 'static>(
     heard: &mut dyn FnMut(&[u8]),
 ) -> Result<Ending, SendError> {
     let far = Arc::clone(stream);
-    let has_failed = Arc::new(AtomicBool::new(false));
-    let failed = Arc::clone(&has_failed);
-    let speak = move || pump(&*far, &mut source, &failed);
+    let pumping = Arc::new(AtomicU8::new(GOING));
+    let told = Arc::clone(&pumping);
+    let speak = move || pump(&*far, &mut source, &told);
     // When the other side is gone it may still wait for its source, and nobody waits for it.
     let pump = thread::Builder::new().name("input".to_owned()).spawn(speak).map_err(SendError::Source)?;
-    let ending = listen(&**stream, heard, || Pumping::of(pump.is_finished(), &has_failed))?;
-    if has_failed.load(Ordering::Acquire) {
+    let ending = listen(&**stream, heard, &pumping)?;
+    if pumping.load(Ordering::Acquire) == FAILED {
         pump.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     }
     Ok(ending)
 }
 
-/// How far the thread that sends has come.
-enum Pumping {
-    Going,
-    Over,
-    Failed,
-}
-
-impl Pumping {
-    fn of(is_finished: bool, has_failed: &AtomicBool) -> Self {
-        match (has_failed.load(Ordering::Acquire), is_finished) {
-            (true, _) => Self::Failed,
-            (false, true) => Self::Over,
-            (false, false) => Self::Going,
-        }
-    }
-}
-
-/// Sends all of a source, and the end of the stream; says so when it can't.
-fn pump(stream: &dyn ByteStream, source: &mut dyn Read, failed: &AtomicBool) -> Result<Sent, SendError> {
+/// Sends all of a source, and the end of the stream; tells how far it is.
+fn pump(stream: &dyn ByteStream, source: &mut dyn Read, pumping: &AtomicU8) -> Result<Sent, SendError> {
     let sent = pump_all(stream, source);
-    failed.store(sent.is_err(), Ordering::Release);
+    // Before the other side can answer it.
+    pumping.store(if sent.is_ok() { OVER } else { FAILED }, Ordering::Release);
+    if sent.is_ok() {
+        stream.finish();
+    }
     sent
 }
 
@@ -202,7 +193,6 @@ fn pump_all(stream: &dyn ByteStream, source: &mut dyn Read) -> Result<Sent, Send
             Err(error) => return Err(SendError::Source(error)),
         }
     }
-    stream.finish();
     let (digest, elapsed) = (hasher.finish(), began.elapsed());
     Ok(Sent { len, datagrams: 0, digest, elapsed, ending: Ending::Silent })
 }
@@ -211,21 +201,20 @@ fn pump_all(stream: &dyn ByteStream, source: &mut dyn Read) -> Result<Sent, Send
 fn listen(
     stream: &dyn ByteStream,
     heard: &mut dyn FnMut(&[u8]),
-    pumping: impl Fn() -> Pumping,
+    pumping: &AtomicU8,
 ) -> Result<Ending, LinkError> {
     let mut buffer = vec![0; BLOCK_LEN];
     let mut since = Instant::now();
     loop {
-        // Asked first: what it says after that is an answer to all of it.
-        let pumped = pumping();
-        match (stream.read(&mut buffer, TICK)?, pumped) {
-            (Some(0), Pumping::Going) => return Ok(Ending::ClosedEarly),
+        let read = stream.read(&mut buffer, TICK)?;
+        match (read, pumping.load(Ordering::Acquire)) {
+            (Some(0), GOING) => return Ok(Ending::ClosedEarly),
             (Some(0), _) => return Ok(Ending::Closed),
             (Some(read), _) => heard(&buffer[..read]),
-            (None, Pumping::Failed) => return Ok(Ending::Silent),
-            (None, Pumping::Over) if since.elapsed() >= IDLE_LIMIT => return Ok(Ending::Silent),
-            (None, Pumping::Over) => continue,
-            (None, Pumping::Going) => {}
+            (None, FAILED) => return Ok(Ending::Silent),
+            (None, OVER) if since.elapsed() >= IDLE_LIMIT => return Ok(Ending::Silent),
+            (None, OVER) => continue,
+            (None, _) => {}
         }
         since = Instant::now();
     }
