@@ -27,6 +27,8 @@ const HELLO: &[u8] = b"Hello";
 const MAX_HELLO_LEN: usize = 1024;
 /// After so long without another byte a message counts as complete, whether it has an end of line or not.
 const PAUSE: Duration = Duration::from_millis(200);
+/// After so long without another byte what may be a greeting is one. Less might be a loss on the way, or a busy machine.
+const DOUBT: Duration = Duration::from_millis(500);
 
 /// What was sent, by a client that sends a file.
 #[derive(Debug, Clone, Copy)]

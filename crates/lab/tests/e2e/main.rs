@@ -33,5 +33,6 @@ mod json;
 mod kill;
 mod outside;
 mod plain;
+mod raw;
 mod transfer;
 mod weather;

@@ -11,7 +11,7 @@ use framing::{Checksum, Hasher, Refusal};
 use link::LinkError;
 use link::raw::{Datagram, RawPort, Ready, Slots};
 
-use super::{Ending, GREETING, Intake, Keeper, PAUSE, SendError, Sent, is_greeting};
+use super::{DOUBT, Ending, GREETING, Intake, Keeper, PAUSE, SendError, Sent, is_greeting};
 use crate::SessionError;
 
 /// A sender that is silent for so long has sent all of its file.
@@ -128,7 +128,7 @@ impl Gathering {
             Ok(state) => (state, Ok(None)),
             Err(error) => (State::Spoilt, Err(error)),
         };
-        let wait = if matches!(state, State::Doubtful { .. }) { PAUSE } else { SILENCE };
+        let wait = if matches!(state, State::Doubtful { .. }) { DOUBT } else { SILENCE };
         self.senders.insert(from, Sender { state, until: now + wait });
         told
     }

@@ -10,7 +10,9 @@ use framing::{Checksum, Hasher};
 use link::raw::ByteStream;
 use link::{IDLE_LIMIT, LinkError};
 
-use super::{Ending, GREETING, Keeper, Kept, PAUSE, SendError, Sent, is_greeting, may_become_greeting};
+use super::{
+    DOUBT, Ending, GREETING, Keeper, Kept, PAUSE, SendError, Sent, is_greeting, may_become_greeting,
+};
 use crate::SessionError;
 
 /// The longest line that comes back in one piece.
@@ -88,7 +90,7 @@ pub fn keep(
     let mut buffer = vec![0; BLOCK_LEN];
     let (mut filled, mut has_ended) = (0, false);
     while !has_ended && may_become_greeting(&buffer[..filled]) {
-        let wait = if filled == 0 { IDLE_LIMIT } else { PAUSE };
+        let wait = if filled == 0 { IDLE_LIMIT } else { DOUBT };
         match stream.read(&mut buffer[filled..], wait)? {
             None if filled == 0 => return Err(LinkError::Silent(IDLE_LIMIT).into()),
             None => {

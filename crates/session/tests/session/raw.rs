@@ -323,8 +323,8 @@ fn a_datagram_that_greets_and_waits_is_greeted() {
     }
     assert_eq!(commit(take(&mut gathering, start + 100 * MS, sender(2), b"").unwrap()), [(sender(2), 23)]);
     assert!(take(&mut gathering, start + 100 * MS, sender(3), b"world").unwrap().is_none());
-    assert_eq!(commit(gathering.expire(start + 200 * MS)), [(sender(1), u64::MAX)]);
-    assert!(take(&mut gathering, start + 300 * MS, sender(1), b"file").unwrap().is_none());
+    assert_eq!(commit(gathering.expire(start + 500 * MS)), [(sender(1), u64::MAX)]);
+    assert!(take(&mut gathering, start + 600 * MS, sender(1), b"file").unwrap().is_none());
     let due = gathering.expire(start + Duration::from_secs(5));
     assert_eq!(commit(due), [(sender(1), 4), (sender(3), 11)]);
     assert_eq!(files(&dir).len(), 3);
