@@ -306,6 +306,7 @@ impl Observer for Reporter {
                 let chunks = units::count(chunks, "chunk", "chunks");
                 self.screen.note(&format!("{chunks} came damaged or not at all, and are sent again"));
             }
+            Event::Making { length, seed } => self.making(length, seed),
             Event::File(report) => self.file(report),
             // Only a server hears these, and tells of them itself.
             Event::Transferred { .. } | Event::Answered(_) | Event::Declined { .. } => {}
@@ -315,6 +316,19 @@ impl Observer for Reporter {
 }
 
 impl Reporter {
+    fn making(&self, length: u64, seed: u64) {
+        let peer = &self.view.peer;
+        let characters = units::count(length, "character", "characters");
+        if self.screen.voice().json {
+            let object = json!({ "event": "making", "peer": peer, "length": length, "seed": seed });
+            self.screen.object(&object);
+        } else if !self.view.is_server {
+            self.screen.say(&format!("{peer} makes a file of {characters}, seed {seed}"));
+        } else if self.screen.voice().verbose {
+            self.screen.say(&format!("{peer}  makes a file of {characters}, seed {seed}"));
+        }
+    }
+
     fn retrying(&self, error: &str, wait: Duration) {
         let error = escape::text(&crate::exit::plain_words(error));
         let was_lost = {

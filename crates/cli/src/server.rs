@@ -62,6 +62,7 @@ fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow::Result<Ex
         software: screen.program().software(),
         takes: !args.read_only,
         gives: !args.write_only,
+        max_generate: args.max_generate,
     };
     let mut listener = args
         .transport

@@ -30,8 +30,13 @@ fn transfer(file: &Path, dir: &Path, checksum: Checksum) {
         if_exists: IfExists::Overwrite,
         max_file_len: None,
     };
-    let service =
-        Service { store: Store::open(options).unwrap(), software: "bench".into(), takes: true, gives: false };
+    let service = Service {
+        store: Store::open(options).unwrap(),
+        software: "bench".into(),
+        takes: true,
+        gives: false,
+        max_generate: 0,
+    };
     let mut endpoint = TcpEndpoint::bind("127.0.0.1:0".parse().unwrap(), &TcpOptions::default()).unwrap();
     let address = endpoint.local_addr().to_string();
     std::thread::scope(|scope| {

@@ -4,16 +4,17 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, Instant};
 
-use framing::{Feature, Get, MAX_ECHO_LEN, MAX_PATH_LEN, Message, Name, Offer, PageBuilder, Part};
+use framing::{Feature, Generate, Get, MAX_ECHO_LEN, MAX_PATH_LEN, Message, Name, Offer, PageBuilder, Part};
 use link::{IDLE_LIMIT, Link, LinkError, LinkStats};
 
-use crate::events::Summary;
+use crate::content::Made;
+use crate::events::{Event, Summary};
 use crate::hello::{self, Greeting, greet, out_of_place};
 use crate::listing::{self, Listed};
 use crate::receive::{hear_offer, receive};
 use crate::send::Sending;
 use crate::store::Store;
-use crate::{Caller, GetJob, How, PutJob, SessionError};
+use crate::{Caller, GetJob, How, PutJob, SessionError, Wish};
 
 /// What a server sent back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,19 +115,21 @@ impl Conversation {
         caller: Caller<'_>,
     ) -> Result<Summary, SessionError> {
         let began = *job.began.get_or_insert_with(Instant::now);
-        self.check_how(job.how, Feature::Get)?;
-        let mut names = PageBuilder::default();
-        for name in &job.names {
-            if name.len() > MAX_PATH_LEN || names.is_full() {
-                return Err(SessionError::TooManyNames);
+        let made = match &job.wish {
+            Wish::Names(names) => {
+                self.ask_for(names, job.how, job.follow, caller)?;
+                None
             }
-            names.push(&Name(name.as_bytes()));
-        }
-        let How { checksum, plain } = job.how;
-        let get = Get { checksum, plain, follow: job.follow, names: names.page() };
-        self.ask(&Message::Get(get), Feature::Get, Some(job.how), caller)?;
+            Wish::Made(made) => {
+                self.ask_for_made(*made, job.how, caller)?;
+                Some(*made)
+            }
+        };
         let offer = self.offer(job.how)?;
-        let received = hear_offer(self.link.as_mut(), offer).and_then(|offered| {
+        let received = hear_offer(self.link.as_mut(), offer).and_then(|mut offered| {
+            if let Some(made) = made {
+                offered = offered.check_made(made)?;
+            }
             receive(self.link.as_mut(), offered, store, caller, &mut job.history, &mut job.summary)
         });
         job.summary.elapsed = began.elapsed();
@@ -134,6 +137,49 @@ impl Conversation {
         self.is_open = true;
         job.summary.link = self.link.stats();
         Ok(job.summary.clone())
+    }
+
+    /// Has the server make a text up, and fetches it: a job of [`GetJob::generate`], otherwise as [`Conversation::get`].
+    pub fn generate(
+        &mut self,
+        job: &mut GetJob,
+        store: &Store,
+        caller: Caller<'_>,
+    ) -> Result<Summary, SessionError> {
+        self.get(job, store, caller)
+    }
+
+    fn ask_for(
+        &mut self,
+        names: &[OsString],
+        how: How,
+        follow: bool,
+        caller: Caller<'_>,
+    ) -> Result<(), SessionError> {
+        self.check_how(how, Feature::Get)?;
+        let mut page = PageBuilder::default();
+        for name in names {
+            if name.len() > MAX_PATH_LEN || page.is_full() {
+                return Err(SessionError::TooManyNames);
+            }
+            page.push(&Name(name.as_bytes()));
+        }
+        let How { checksum, plain } = how;
+        let get = Get { checksum, plain, follow, names: page.page() };
+        self.ask(&Message::Get(get), Feature::Get, Some(how), caller)
+    }
+
+    fn ask_for_made(&mut self, made: Made, how: How, caller: Caller<'_>) -> Result<(), SessionError> {
+        self.check_how(how, Feature::Generate)?;
+        let Made { length, seed } = made;
+        let asked = Generate { checksum: how.checksum, plain: how.plain, length, seed };
+        self.ask(&Message::Generate(asked), Feature::Generate, Some(how), caller)?;
+        self.answer(|message| match message {
+            Message::Making { length, seed } if (Made { length, seed }) == made => Ok(Some(())),
+            other => Err(out_of_place(&other)),
+        })?;
+        caller.observer.event(&Event::Making { length, seed });
+        Ok(())
     }
 
     /// Has the server send these bytes back, at most [`MAX_ECHO_LEN`].

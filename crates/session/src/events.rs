@@ -85,6 +85,13 @@ pub enum Event<'a> {
     },
     /// It is known what has become of a file or directory.
     File(&'a FileReport<'a>),
+    /// A server is making a text up, which is then transferred.
+    Making {
+        /// Characters of it.
+        length: u64,
+        /// What it follows from.
+        seed: u64,
+    },
     /// A transfer that a client asked for has come to its end, on the server's side.
     Transferred {
         /// What has become of it.

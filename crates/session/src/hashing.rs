@@ -5,9 +5,7 @@
 //! the *follower* thread, which reads the file behind its contiguous frontier and holds up nobody.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -16,6 +14,7 @@ use std::thread::JoinHandle;
 use framing::{CHUNK_LEN, Checksum, ChunkSet, Digest, Hasher, chunks_in};
 use link::ChunkRun;
 
+use crate::content::Content;
 use crate::queue::{Consumer, Producer, queue};
 
 /// Bytes of the longest run that TCP makes.
@@ -105,23 +104,16 @@ impl Hashing {
     }
 
     /// Such a file's chunks don't come in order any more: the follower goes on with it.
-    pub(crate) fn detach(&self, file: u32, from: &Arc<File>, len: u64, present: ChunkSet) {
+    pub(crate) fn detach(&self, file: u32, from: Content, len: u64, present: ChunkSet) {
         // The follower knows of the file before it hears of more chunks, and before the stream thread lets go of it.
-        let job = Job { file: Arc::clone(from), len, at: 0, present, hasher: None };
+        let job = Job { from, len, at: 0, present, hasher: None };
         self.to_follower(ToFollower::Follow { file, job });
         self.to_stream(ToStream::Detach { file });
     }
 
     /// Hashes a file by reading it, as far as its chunks (counted from its start) are present.
-    pub(crate) fn follow(
-        &self,
-        file: u32,
-        from: &Arc<File>,
-        len: u64,
-        present: ChunkSet,
-        checksum: Checksum,
-    ) {
-        let job = Job { file: Arc::clone(from), len, at: 0, present, hasher: Some(Hasher::new(checksum)) };
+    pub(crate) fn follow(&self, file: u32, from: Content, len: u64, present: ChunkSet, checksum: Checksum) {
+        let job = Job { from, len, at: 0, present, hasher: Some(Hasher::new(checksum)) };
         self.to_follower(ToFollower::Follow { file, job });
     }
 
@@ -230,7 +222,7 @@ fn hash_run(hasher: &mut Hasher, checksum: Checksum, run: &ChunkRun, scratch: &m
 
 /// A file that is hashed by reading it.
 struct Job {
-    file: Arc<File>,
+    from: Content,
     len: u64,
     /// Bytes hashed so far.
     at: u64,
@@ -254,7 +246,7 @@ impl Job {
 
     fn step(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         let want = self.ready().min(buffer.len() as u64) as usize;
-        match self.file.read_at(&mut buffer[..want], self.at) {
+        match self.from.read_at(&mut buffer[..want], self.at) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {
                 if let Some(hasher) = &mut self.hasher {

@@ -158,7 +158,7 @@ impl Intake {
     /// Hashes a file that is there already.
     pub(crate) fn verify(&self, file: u32, there: std::fs::File, len: u64) {
         let all = ChunkSet::from(0..chunks_in(len));
-        self.hashing.follow(file, &Arc::new(there), len, all, self.checksum);
+        self.hashing.follow(file, (&Arc::new(there)).into(), len, all, self.checksum);
     }
 
     /// Commits a file. Waits while many others are being committed.
@@ -247,7 +247,7 @@ impl Writer {
                             Progress::Followed => {}
                             Progress::Last => {
                                 let all = ChunkSet::from(0..chunks_in(part.len()));
-                                self.hashing.follow(file, part.file(), part.len(), all, self.checksum);
+                                self.hashing.follow(file, part.file().into(), part.len(), all, self.checksum);
                             }
                         }
                         let _ = self.happen.send(Happened::Written { file, part });
@@ -294,7 +294,7 @@ impl Writer {
             part.reserve()?;
             Progress::InOrder { next: 0 }
         } else {
-            self.hashing.follow(file, part.file(), len, held, self.checksum);
+            self.hashing.follow(file, part.file().into(), len, held, self.checksum);
             Progress::Followed
         };
         Ok(OpenFile { part, progress })
@@ -329,7 +329,7 @@ impl Writer {
                 // What came of the chunk that is cut off there was hashed; the follower goes on once all of it is here.
                 let mut present = ChunkSet::from(0..*next / CHUNK_LEN as u64);
                 present.insert(complete);
-                self.hashing.detach(file, open.part.file(), open.part.len(), present);
+                self.hashing.detach(file, open.part.file().into(), open.part.len(), present);
                 open.progress = Progress::Followed;
             }
             Progress::Last => {}
@@ -343,7 +343,7 @@ impl Writer {
         let all = 0..chunks_in(open.part.len());
         match open.progress {
             Progress::InOrder { next } if next < open.part.len() => {
-                self.hashing.detach(file, open.part.file(), open.part.len(), all.into());
+                self.hashing.detach(file, open.part.file().into(), open.part.len(), all.into());
                 open.progress = Progress::Followed;
             }
             Progress::Followed => self.hashing.written(file, all),

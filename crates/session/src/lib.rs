@@ -16,6 +16,7 @@
 //! A *plain* transfer compares nothing, sends each chunk once, and ends with a report of what became of each.
 
 mod compare;
+mod content;
 mod conversation;
 mod error;
 mod events;
@@ -40,6 +41,7 @@ use std::time::Instant;
 
 use framing::Checksum;
 
+use content::Made;
 use history::History;
 
 pub use conversation::{Conversation, Echo};
@@ -80,10 +82,19 @@ pub struct PutJob {
     summary: Summary,
 }
 
+/// What is to be fetched.
+#[derive(Debug)]
+enum Wish {
+    /// Files and trees of these names.
+    Names(Vec<OsString>),
+    /// A text that the server makes up.
+    Made(Made),
+}
+
 /// Files to be fetched, and what has become of them over all connections of this run.
 #[derive(Debug)]
 pub struct GetJob {
-    names: Vec<OsString>,
+    wish: Wish,
     how: How,
     follow: bool,
     history: History,

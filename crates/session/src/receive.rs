@@ -17,13 +17,14 @@ use framing::{
 };
 use link::{ChunkRun, ChunkSink, IDLE_LIMIT, Link, LinkError, LinkStats, Talk};
 
+use crate::content::Made;
 use crate::events::{Event, Faults, PathTeller, Side, Summary};
 use crate::hello::{misbehaved, out_of_place};
 use crate::history::History;
 use crate::intake::Intake;
 use crate::sets::{SetOf, bytes_of, cut_file, send_set};
 use crate::store::{Holder, Store, StoreError};
-use crate::{Caller, GetJob, How, SessionError};
+use crate::{Caller, GetJob, How, SessionError, Wish};
 use state::Active;
 
 /// How often a file is repaired before it is given up.
@@ -33,8 +34,19 @@ impl GetJob {
     /// Prepares to fetch these files and trees, proving each with this checksum.
     #[must_use]
     pub fn new(names: Vec<OsString>, checksum: Checksum, follow: bool) -> Self {
+        Self::of(Wish::Names(names), checksum, follow)
+    }
+
+    /// Prepares to fetch a text of so many characters that the server makes up from this seed. When it breaks off, the same
+    /// length and seed go on with it.
+    #[must_use]
+    pub fn generate(length: u64, seed: u64, checksum: Checksum) -> Self {
+        Self::of(Wish::Made(Made { length, seed }), checksum, false)
+    }
+
+    fn of(wish: Wish, checksum: Checksum, follow: bool) -> Self {
         let how = How { checksum, plain: false };
-        Self { names, how, follow, history: History::default(), began: None, summary: Summary::default() }
+        Self { wish, how, follow, history: History::default(), began: None, summary: Summary::default() }
     }
 
     /// Has each chunk sent once and nothing repaired: a demonstration of what a path does to what is sent over it. Only over
@@ -51,6 +63,20 @@ pub(crate) struct Offered {
     how: How,
     manifest: Manifest,
     holes: ChunkSet,
+    /// Whether it is a text that was made up, just now.
+    is_made: bool,
+}
+
+impl Offered {
+    /// The same, when it must be this text.
+    pub(crate) fn check_made(self, made: Made) -> Result<Self, LinkError> {
+        let kinds: Vec<EntryKind> = self.manifest.iter().map(|(_, entry)| entry.kind).collect();
+        if kinds == [EntryKind::File { len: made.length }] {
+            Ok(Self { is_made: true, ..self })
+        } else {
+            Err(misbehaved("it offers another file than it was to make"))
+        }
+    }
 }
 
 /// Why a transfer failed on the receiving side.
@@ -126,7 +152,7 @@ pub(crate) fn hear_offer(link: &mut dyn Link, offer: Offer) -> Result<Offered, F
     let (manifest, holes) = hear_manifest(link, offer)?;
     link.begin_transfer(manifest.chunks())?;
     let how = How { checksum: offer.checksum, plain: offer.plain };
-    Ok(Offered { how, manifest, holes })
+    Ok(Offered { how, manifest, holes, is_made: false })
 }
 
 fn hear_manifest(link: &mut dyn Link, offer: Offer) -> Result<(Manifest, ChunkSet), SessionError> {
@@ -167,6 +193,8 @@ struct Receiving<'a> {
     /// Chunks that are zero and never sent.
     holes: ChunkSet,
     plain: bool,
+    /// Whether its time is that of its arrival.
+    is_made: bool,
     store: Store,
     /// Tells others that the peer is alive.
     holder: Option<Arc<Holder>>,
@@ -211,7 +239,7 @@ impl<'a> Receiving<'a> {
         caller: Caller<'a>,
         history: &'a mut History,
     ) -> Result<Self, SessionError> {
-        let Offered { how, manifest, holes } = offered;
+        let Offered { how, manifest, holes, is_made } = offered;
         let store = store.for_transfer(holder.clone());
         let intake = Intake::start(&store, how.checksum).map_err(SessionError::Thread)?;
         let directories =
@@ -228,6 +256,7 @@ impl<'a> Receiving<'a> {
             manifest,
             holes,
             plain: how.plain,
+            is_made,
             store,
             holder,
             caller,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use framing::{Feature, Get, Message, Offer, Part, Refusal};
 use link::{Link, LinkError};
 
+use crate::content::Made;
 use crate::events::{Answer, Event, Observer, Summary};
 use crate::hello::{greet, meet, out_of_place};
 use crate::history::History;
@@ -33,6 +34,8 @@ pub struct Service {
     pub takes: bool,
     /// Whether it gives files.
     pub gives: bool,
+    /// The most characters of a text that it makes up, where it gives files.
+    pub max_generate: u64,
 }
 
 impl Service {
@@ -44,6 +47,7 @@ impl Service {
             (Feature::Plain, link.is_plain_capable()),
             (Feature::Echo, true),
             (Feature::List, self.gives),
+            (Feature::Generate, self.gives),
         ];
         offered.into_iter().filter(|(_, on)| *on).map(|(feature, _)| feature).collect()
     }
@@ -90,6 +94,7 @@ fn converse(
 enum Asked {
     Put(Offer),
     Get { how: How, follow: bool, paths: Result<Vec<SafePath>, (Refusal, String)> },
+    Generate { how: How, made: Made },
     Echo(Vec<u8>),
     List(Vec<u8>),
     Chdir(Vec<u8>),
@@ -166,6 +171,7 @@ impl Serving<'_> {
         match asked {
             Asked::Put(offer) => self.take(offer),
             Asked::Get { how, follow, paths } => self.give(how, follow, paths),
+            Asked::Generate { how, made } => self.generate(how, made),
             Asked::Echo(bytes) => self.echo(&bytes),
             Asked::List(path) => self.list(&path),
             Asked::Chdir(path) => self.chdir(&path),
@@ -266,6 +272,22 @@ impl Serving<'_> {
         self.send(Sources::below(dir, &paths, follow, self.caller.observer)?, how)
     }
 
+    /// Makes a text up and gives it.
+    fn generate(&mut self, how: How, made: Made) -> Result<(), Unanswered> {
+        self.must_give()?;
+        if how.plain {
+            self.must_be_plain_capable()?;
+        }
+        let (Made { length, seed }, most) = (made, self.service.max_generate);
+        if length > most {
+            let text = format!("a file of {length} characters is more than the limit of {most} here");
+            return Err(Unanswered::policy(text));
+        }
+        self.link.send(&Message::Making { length, seed })?;
+        self.caller.observer.event(&Event::Making { length, seed });
+        self.send(Sources::made(made), how)
+    }
+
     fn send(&mut self, mut sources: Sources, how: How) -> Result<(), Unanswered> {
         match answer_get(self.link, &mut sources, how, self.caller) {
             Ok(summary) => {
@@ -318,6 +340,10 @@ impl Asked {
                 how: How { checksum: get.checksum, plain: get.plain },
                 follow: get.follow,
                 paths: paths_of(get),
+            },
+            Message::Generate(asked) => Self::Generate {
+                how: How { checksum: asked.checksum, plain: asked.plain },
+                made: Made { length: asked.length, seed: asked.seed },
             },
             Message::Echo(bytes) => Self::Echo(bytes.to_vec()),
             Message::List(path) => Self::List(path.to_vec()),

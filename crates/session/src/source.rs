@@ -13,6 +13,7 @@ use cap_std::fs::{Dir, MetadataExt as _, OpenOptionsExt as _};
 use framing::{CHUNK_LEN, ChunkSet, Entry, EntryKind, MAX_PATH_LEN, Manifest, ManifestError, chunks_in};
 use rustix::fs::{OFlags, SeekFrom};
 
+use crate::content::{Content, Made};
 use crate::events::{Event, Observer};
 use crate::store::{SafePath, is_part_name};
 
@@ -79,8 +80,25 @@ enum FileKind {
 }
 
 impl Facts {
-    fn of_open(file: &File) -> io::Result<Self> {
-        Ok(Self::from_std(&file.metadata()?))
+    fn of_open(content: &Content) -> io::Result<Self> {
+        match content {
+            Content::File(file) => Ok(Self::from_std(&file.metadata()?)),
+            Content::Made(made) => Ok(Self::of_made(*made)),
+        }
+    }
+
+    /// Its time is the same whenever it is made, and not that of the text of another seed: by that a receiver finds again
+    /// what it has of it.
+    const fn of_made(made: Made) -> Self {
+        Self {
+            kind: FileKind::File,
+            len: made.length,
+            mode: 0o644,
+            mtime: 0,
+            mtime_nanos: (made.seed % 1_000_000_000) as u32,
+            blocks: u64::MAX,
+            identity: (0, 0),
+        }
     }
 
     fn from_std(metadata: &std::fs::Metadata) -> Self {
@@ -138,7 +156,7 @@ impl FileKind {
 trait Place: Send + Sync + std::fmt::Debug {
     fn facts(&self, path: &Path, follow: bool) -> io::Result<Facts>;
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>>;
-    fn open(&self, path: &Path) -> io::Result<File>;
+    fn open(&self, path: &Path) -> io::Result<Content>;
 }
 
 /// Everything that this process may see: for paths that its user named.
@@ -155,9 +173,10 @@ impl Place for Everywhere {
         std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
     }
 
-    fn open(&self, path: &Path) -> io::Result<File> {
+    fn open(&self, path: &Path) -> io::Result<Content> {
         // Not blocking: opening a pipe that took the file's place must not wait for a writer.
-        File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)
+        let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+        Ok(Content::File(Arc::new(file)))
     }
 }
 
@@ -175,10 +194,26 @@ impl Place for Below {
         self.0.read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
     }
 
-    fn open(&self, path: &Path) -> io::Result<File> {
+    fn open(&self, path: &Path) -> io::Result<Content> {
         let mut options = cap_std::fs::OpenOptions::new();
         options.read(true).custom_flags(OFlags::NONBLOCK.bits() as i32);
-        self.0.open_with(path, &options).map(cap_std::fs::File::into_std)
+        let file = self.0.open_with(path, &options)?;
+        Ok(Content::File(Arc::new(file.into_std())))
+    }
+}
+
+/// Nowhere: one text that is made up.
+impl Place for Made {
+    fn facts(&self, _path: &Path, _follow: bool) -> io::Result<Facts> {
+        Ok(Facts::of_made(*self))
+    }
+
+    fn list(&self, _path: &Path) -> io::Result<Vec<OsString>> {
+        Ok(Vec::new())
+    }
+
+    fn open(&self, _path: &Path) -> io::Result<Content> {
+        Ok(Content::Made(*self))
     }
 }
 
@@ -240,6 +275,14 @@ impl Sources {
         Ok(walk.finish())
     }
 
+    /// Takes a text that is made up.
+    pub(crate) fn made(made: Made) -> Self {
+        let name = format!("generated-{}.txt", made.length);
+        let base = Arc::from(Path::new(&name));
+        let item = Item { base, path: name.into_bytes(), facts: Facts::of_made(made), done: false };
+        Self { place: Arc::new(made), items: vec![item], skipped: 0 }
+    }
+
     /// How many links and special files were left out.
     pub(crate) const fn left_out(&self) -> u64 {
         self.skipped
@@ -274,7 +317,7 @@ impl Sources {
             let sparse = facts.kind == FileKind::File && facts.blocks.saturating_mul(512) < facts.len;
             if sparse && let Ok(file) = self.open(item) {
                 let first = manifest.chunks_of(index).start;
-                for hole in holes_of(&file.file, facts.len) {
+                for hole in holes_of(&file.content, facts.len) {
                     if holes.range_count() >= MAX_HOLES {
                         return holes;
                     }
@@ -288,12 +331,12 @@ impl Sources {
     /// Opens an item's file, which must still be what it was when it was found.
     pub(crate) fn open(&self, item: u32) -> io::Result<SourceFile> {
         let item = &self.items[item as usize];
-        let file = self.place.open(&item.local_path())?;
-        let found = Facts::of_open(&file)?;
+        let content = self.place.open(&item.local_path())?;
+        let found = Facts::of_open(&content)?;
         if found.kind != FileKind::File {
             return Err(io::Error::other("it is not a file any more"));
         }
-        Ok(SourceFile { changed: !found.is_unchanged(&item.facts), file: Arc::new(file), facts: item.facts })
+        Ok(SourceFile { changed: !found.is_unchanged(&item.facts), content, facts: item.facts })
     }
 
     /// Takes note that nothing is left to be done about an item.
@@ -314,7 +357,7 @@ impl Sources {
 /// A file that is being read.
 #[derive(Debug, Clone)]
 pub(crate) struct SourceFile {
-    pub(crate) file: Arc<File>,
+    pub(crate) content: Content,
     /// Whether it was another one already when it was opened.
     pub(crate) changed: bool,
     facts: Facts,
@@ -323,7 +366,7 @@ pub(crate) struct SourceFile {
 impl SourceFile {
     /// Whether it is still what it was when it was found.
     pub(crate) fn is_unchanged(&self) -> bool {
-        !self.changed && Facts::of_open(&self.file).is_ok_and(|facts| facts.is_unchanged(&self.facts))
+        !self.changed && Facts::of_open(&self.content).is_ok_and(|facts| facts.is_unchanged(&self.facts))
     }
 }
 
@@ -464,8 +507,9 @@ fn plain_name(path: &Path) -> Option<&OsStr> {
 }
 
 /// Chunks of a file, counted from its start, that lie in holes altogether.
-fn holes_of(file: &File, len: u64) -> Vec<std::ops::Range<u64>> {
+fn holes_of(content: &Content, len: u64) -> Vec<std::ops::Range<u64>> {
     let mut holes = Vec::new();
+    let Content::File(file) = content else { return holes };
     let mut at = 0;
     while at < len && holes.len() < MAX_HOLES {
         let Ok(start) = rustix::fs::seek(file, SeekFrom::Hole(at)) else { break };

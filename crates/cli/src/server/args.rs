@@ -60,6 +60,9 @@ pub(super) struct ServerArgs<T: Args> {
     /// The largest file to take: 4096, 100k, 1.5GB, 4GiB [default: what fits on the disk]
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     pub(super) max_file_size: Option<u64>,
+    /// The most characters of a file that a client may have made up: 1000, 100k, 123456789
+    #[arg(long, value_name = "N", default_value = "123456789", value_parser = units::parse_size)]
+    pub(super) max_generate: u64,
     /// Serve so many clients at once; more are told to try again later
     #[arg(long, value_name = "N", default_value = "100", value_parser = parse_clients)]
     pub(super) max_clients: NonZeroUsize,
@@ -161,14 +164,14 @@ mod tests {
         assert_eq!((args.dir, args.prefix.as_str()), (".".into(), "received-"));
         assert_eq!((args.if_exists, args.max_clients.get()), (IfExistsName::Rename, 100));
         assert!(!args.once && !args.read_only && !args.write_only && !args.insecure);
-        assert_eq!(args.max_file_size, None);
+        assert_eq!((args.max_file_size, args.max_generate), (None, 123_456_789));
     }
 
     #[test]
     fn flags_are_read() {
         let args = parse(
             "--listen [::1]:0 --dir in --prefix= --if-exists update --once --write-only --max-file-size 4GiB \
-             --max-clients 3 --congestion bbr --insecure --json -q",
+             --max-generate 1.5MB --max-clients 3 --congestion bbr --insecure --json -q",
         );
         let args = args.unwrap();
         assert_eq!(args.listen.map(|listen| listen.to_string()).as_deref(), Some("[::1]:0"));
@@ -176,7 +179,7 @@ mod tests {
             (args.prefix.as_str(), args.max_file_size, args.max_clients.get()),
             ("", Some(4 << 30), 3)
         );
-        assert_eq!(args.if_exists, IfExistsName::Update);
+        assert_eq!((args.if_exists, args.max_generate), (IfExistsName::Update, 1_500_000));
         assert!(args.once && args.write_only && args.insecure && args.voice.json && args.voice.quiet);
     }
 
@@ -223,6 +226,8 @@ mod tests {
             "--max-file-size 1x",
             "--listen 8120",
             "--max-file-size 99999999TiB",
+            "--max-generate -5",
+            "--max-generate 1234567890123456789012345678901234567890",
             "--if-exists ask",
             "--prefix a/b",
             "--key-file k",

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use framing::{ChunkSet, Message, Sent, SentOutcome, Stored, Verdict};
 use link::{ChunkRun, IDLE_LIMIT, Link, LinkError};
@@ -256,7 +257,8 @@ impl Receiving<'_> {
                 let Some(entry) = self.manifest.get(file) else { return };
                 active.phase = Phase::Committing;
                 let finished = Finished::new(file, part, active.target.clone(), &entry);
-                self.intake.commit(Finished { is_damaged: active.is_damaged, ..finished });
+                let mtime = if self.is_made { now() } else { finished.mtime };
+                self.intake.commit(Finished { is_damaged: active.is_damaged, mtime, ..finished });
             }
             Phase::Filling { .. } | Phase::Differs | Phase::Changed | Phase::Committing => {}
         }
@@ -486,6 +488,12 @@ impl Receiving<'_> {
         }
         Ok(())
     }
+}
+
+/// The time of now, as files have it.
+fn now() -> (i64, u32) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_secs() as i64, since.subsec_nanos())
 }
 
 fn open_file(

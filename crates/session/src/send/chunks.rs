@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::io::{self, IoSliceMut};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 
 use framing::{CHUNK_LEN, Message, Part};
 use link::{ChunkRun, ChunkSource, Filled, LinkError, LinkStats, Talk};
@@ -74,7 +73,7 @@ impl ChunkSource for Sending<'_> {
         let offset = (first - chunks.start) * CHUNK_LEN as u64;
         let ending = match self.opened(file) {
             Ok(source) if source.changed => Ending::Changed,
-            Ok(source) => match read_slots(&source, offset, &mut slots[..count]) {
+            Ok(source) => match source.content.read_slots(offset, &mut slots[..count]) {
                 Ok(()) => {
                     if streamed {
                         self.reading.entry(file).or_insert(source);
@@ -104,7 +103,7 @@ impl ChunkSource for Sending<'_> {
         }
         let offset = (chunk - self.manifest.chunks_of(file).start) * CHUNK_LEN as u64;
         let read = self.reopened(file).and_then(|source| {
-            source.file.read_exact_at(buffer, offset)?;
+            source.content.read_exact_at(buffer, offset)?;
             Ok(source)
         });
         let ending = match read {
@@ -179,20 +178,4 @@ impl Sending<'_> {
     fn has_digest(&self, file: u32) -> bool {
         self.endings_of(file).any(|ending| matches!(ending, Ending::Digest(_)))
     }
-}
-
-fn read_slots(source: &SourceFile, mut offset: u64, slots: &mut [IoSliceMut<'_>]) -> io::Result<()> {
-    let mut rest = slots;
-    while !rest.is_empty() {
-        match rustix::io::preadv(&source.file, rest, offset) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => {
-                offset += read as u64;
-                IoSliceMut::advance_slices(&mut rest, read);
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }

@@ -61,7 +61,7 @@ impl Sending<'_> {
                 Ok(source) if source.changed => self.untold.push((file, Ending::Changed)),
                 Ok(source) => {
                     let all = ChunkSet::from(0..chunks.end - chunks.start);
-                    self.hashing.follow(file, &source.file, len, all, self.how.checksum);
+                    self.hashing.follow(file, source.content.clone(), len, all, self.how.checksum);
                     self.followed.insert(file);
                     self.reading.insert(file, source);
                 }

@@ -1,7 +1,6 @@
 //! Telling the sums of chunks that the receiver may have already.
 
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use framing::{CHUNK_LEN, ChunkSet, MAX_SUMS, Message, Part, Sums, crc32c};
 use link::Link;
@@ -49,7 +48,7 @@ impl Sending<'_> {
         let readable = self
             .opened(file)
             .and_then(|source| {
-                source.file.read_exact_at(buffer, (chunks.start - own.start) * CHUNK_LEN as u64)
+                source.content.read_exact_at(buffer, (chunks.start - own.start) * CHUNK_LEN as u64)
             })
             .is_ok();
         for chunk in buffer.chunks(CHUNK_LEN) {

@@ -21,8 +21,13 @@ enum Damage {
 
 /// Puts a file through a line that asks `damage` about each chunk frame that it carries.
 fn put_through(pair: &Pair, damage: impl FnMut(u64) -> Damage + Send) -> Summary {
-    let service =
-        Service { store: pair.store("to"), software: "test-server".into(), takes: true, gives: true };
+    let service = Service {
+        store: pair.store("to"),
+        software: "test-server".into(),
+        takes: true,
+        gives: true,
+        max_generate: 123_456_789,
+    };
     let mut endpoint =
         link::TcpEndpoint::bind("127.0.0.1:0".parse().unwrap(), &TcpOptions::default()).unwrap();
     let line = TcpListener::bind("127.0.0.1:0").unwrap();

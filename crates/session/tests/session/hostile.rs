@@ -79,8 +79,13 @@ impl Rogue {
 
 /// Has a server serve one rogue: what the rogue heard, and how the server saw it.
 fn attack(pair: &Pair, rogue: impl FnOnce(&mut Rogue)) -> (String, Result<Option<Summary>, SessionError>) {
-    let service =
-        Service { store: pair.store("to"), software: "test-server".into(), takes: true, gives: true };
+    let service = Service {
+        store: pair.store("to"),
+        software: "test-server".into(),
+        takes: true,
+        gives: true,
+        max_generate: 123_456_789,
+    };
     let mut endpoint = TcpEndpoint::bind("127.0.0.1:0".parse().unwrap(), &TcpOptions::default()).unwrap();
     let address = endpoint.local_addr();
     std::thread::scope(|scope| {

@@ -137,7 +137,13 @@ impl Pair {
     }
 
     pub(crate) fn service(&self, dir: &str) -> Service {
-        Service { store: self.store(dir), software: "test-server".into(), takes: true, gives: true }
+        Service {
+            store: self.store(dir),
+            software: "test-server".into(),
+            takes: true,
+            gives: true,
+            max_generate: 123_456_789,
+        }
     }
 
     pub(crate) fn put(&self, names: &[&str]) -> Result<Summary, SessionError> {

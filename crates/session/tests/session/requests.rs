@@ -3,12 +3,14 @@
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::pair::{Diary, Pair, noise, write};
-use framing::{CHUNK_LEN, MAX_ECHO_LEN, Refusal};
+use framing::{CHUNK_LEN, Checksum, MAX_ECHO_LEN, Refusal};
 use link::LinkError;
 use session::{
-    Caller, Conversation, GetJob, Listed, PutJob, Service, SessionError, Sources, Store, Summary, serve,
+    Caller, Conversation, Event, GetJob, Listed, Observer, PutJob, Service, SessionError, Sources, Store,
+    Summary, serve,
 };
 
 /// A client in the middle of a conversation.
@@ -34,6 +36,12 @@ impl Client<'_> {
     fn chdir(&mut self, path: &str) -> Result<String, SessionError> {
         let caller = Caller { software: "test-client", observer: &*self.pair.diary };
         self.conversation.chdir(path.as_bytes(), caller).map(|here| here.into_string().unwrap())
+    }
+
+    fn generate(&mut self, length: u64, seed: u64) -> Result<Summary, SessionError> {
+        let mut job = GetJob::generate(length, seed, self.pair.checksum);
+        let caller = Caller { software: "test-client", observer: &*self.pair.diary };
+        self.conversation.generate(&mut job, &self.store, caller)
     }
 
     pub(crate) fn put(&mut self, names: &[&str], plain: bool) -> Result<Summary, SessionError> {
@@ -101,6 +109,9 @@ over_both_links! {
     a_list_tells_what_is_there_and_nothing_else
     files_are_kept_where_the_client_has_gone_to
     no_directory_leads_out
+    a_text_is_made_as_long_as_asked_and_the_same_for_the_same_seed
+    more_than_may_be_made_is_refused
+    a_made_text_that_broke_off_goes_on
 }
 
 fn transfers_go_both_ways_one_after_the_other(pair: Pair) {
@@ -357,4 +368,134 @@ fn no_directory_leads_out(pair: Pair) {
         },
     );
     assert!(served.unwrap().is_none());
+}
+
+/// The text of a seed, by the words of the protocol's document.
+fn made(length: u64, seed: u64) -> Vec<u8> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .";
+    let random = |index: u64| {
+        let mut z = seed.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    (0..length).map(|k| ALPHABET[(random(k / 8) >> (8 * (k % 8)) & 63) as usize]).collect()
+}
+
+fn a_text_is_made_as_long_as_asked_and_the_same_for_the_same_seed(mut pair: Pair) {
+    pair.checksum = Checksum::Blake3;
+    let began = std::time::SystemTime::now() - std::time::Duration::from_secs(2);
+    let (diary, served) = hold(
+        &pair,
+        |_| (),
+        |client| {
+            for (length, seed) in [(0, 1), (1, 2), (1000, 3), (4096, 4), (4097, u64::MAX), (1_234_567, 6)] {
+                assert_eq!(client.generate(length, seed).unwrap().verified, 1, "{length}");
+                let path = pair.from(&format!("../got/generated-{length}.txt"));
+                assert!(std::fs::read(&path).unwrap() == made(length, seed), "{length} {seed}");
+                let about = path.metadata().unwrap();
+                assert!(about.modified().unwrap() >= began && about.mode() & 0o777 == 0o644);
+            }
+            assert_eq!(client.generate(1_234_567, 6).unwrap().already_there, 1);
+            assert_eq!(client.generate(1_234_567, 7).unwrap().verified, 1);
+            let again = std::fs::read(pair.from("../got/generated-1234567-1.txt")).unwrap();
+            assert!(again == made(1_234_567, 7));
+            // A get and a plain one in between.
+            write(pair.to("song"), &noise(1, 1000));
+            assert_eq!(client.get(&["song"], false).unwrap().verified, 1);
+            if pair.over_udp {
+                let mut job = GetJob::generate(100_000, 1, pair.checksum).plain();
+                let caller = Caller { software: "test-client", observer: &*pair.diary };
+                let got = client.conversation.generate(&mut job, &client.store, caller).unwrap();
+                assert_eq!(got.verified + got.damaged, 1);
+            }
+        },
+    );
+    assert!(
+        pair.diary.has("Making { length: 1000, seed: 3 }") && diary.has("Making { length: 1000, seed: 3 }")
+    );
+    assert!(served.unwrap().unwrap().verified >= 8);
+}
+
+fn more_than_may_be_made_is_refused(pair: Pair) {
+    let (diary, served) = hold(
+        &pair,
+        |service| service.max_generate = 1000,
+        |client| {
+            for length in [1001, 1 << 48, u64::MAX] {
+                match client.generate(length, 1).unwrap_err() {
+                    SessionError::Declined { refusal: Refusal::Policy, text } => {
+                        assert!(text.contains("limit of 1000"), "{text}");
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(client.generate(1000, 1).unwrap().verified, 1);
+        },
+    );
+    assert_eq!(diary.count("Declined {"), 3);
+    assert!(served.unwrap().is_some());
+    // However much a server may make, there are longer files than can be sent.
+    let (_, served) = hold(
+        &pair,
+        |service| service.max_generate = u64::MAX,
+        |client| {
+            let error = client.generate(u64::MAX, 1).unwrap_err();
+            assert!(matches!(error, SessionError::Declined { refusal: Refusal::Policy, .. }), "{error:?}");
+            assert_eq!(client.generate(10, 1).unwrap().verified, 1);
+        },
+    );
+    assert!(served.unwrap().is_some());
+    let (_, served) = hold(
+        &pair,
+        |service| service.gives = false,
+        |client| {
+            assert!(matches!(client.generate(1, 1).unwrap_err(), SessionError::NotOffered(_)));
+        },
+    );
+    assert!(served.unwrap().is_none());
+}
+
+/// Breaks the link once so many bytes have come.
+struct Cut<'a> {
+    after: u64,
+    moved: AtomicU64,
+    closer: &'a link::Closer,
+}
+
+impl Observer for Cut<'_> {
+    fn event(&self, event: &Event<'_>) {
+        if let Event::Moved { bytes, .. } = event
+            && self.moved.fetch_add(*bytes, Ordering::Relaxed) + bytes > self.after
+        {
+            self.closer.close();
+        }
+    }
+}
+
+fn a_made_text_that_broke_off_goes_on(pair: Pair) {
+    const LENGTH: u64 = 40_000_000;
+    let (_, _) = hold(
+        &pair,
+        |_| (),
+        |client| {
+            let mut job = GetJob::generate(LENGTH, 5, Checksum::Md5);
+            let closer = client.conversation.link().closer().unwrap();
+            let cut = Cut { after: LENGTH / 2, moved: AtomicU64::new(0), closer: &closer };
+            let caller = Caller { software: "test-client", observer: &cut };
+            let error = client.conversation.generate(&mut job, &client.store, caller).unwrap_err();
+            assert!(error.is_passing() && !client.conversation.is_open(), "{error:?}");
+        },
+    );
+    // In another run: only length and seed are the same.
+    let (_, _) = hold(
+        &pair,
+        |_| (),
+        |client| {
+            let summary = client.generate(LENGTH, 5).unwrap();
+            assert_eq!(summary.verified, 1);
+            assert!(summary.moved < LENGTH * 3 / 4, "{} came again", summary.moved);
+        },
+    );
+    assert!(std::fs::read(pair.from("../got/generated-40000000.txt")).unwrap() == made(LENGTH, 5));
 }
