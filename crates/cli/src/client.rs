@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use framing::Checksum;
 use link::{Closer, ConnectError, Link};
+use seal::Key;
 use session::{
     Caller, Conversation, GetJob, Observer, PutJob, SessionError, Sources, Store, StoreOptions, Summary,
     with_retry,
@@ -52,6 +53,9 @@ pub fn main<T: Connect>(program: Program) -> ExitCode {
 }
 
 fn run<T: Connect>(args: &ClientArgs<T>, work: &Work, screen: &Arc<Screen>) -> anyhow::Result<Exit> {
+    let given = args.common.key.load(args.common.insecure, false)?;
+    let key = given.map(|given| given.key);
+    screen.has_key(key.as_ref());
     let line = Line::default();
     let again = match work {
         Work::Raw(_) => "interrupted",
@@ -74,7 +78,8 @@ fn run<T: Connect>(args: &ClientArgs<T>, work: &Work, screen: &Arc<Screen>) -> a
         args,
         software: screen.program().software(),
         counterpart: screen.program().counterpart(),
-        has_warned: Cell::new(args.common.insecure),
+        has_warned: Cell::new(args.common.insecure || key.is_some()),
+        key,
         server,
         screen,
         line,
@@ -96,6 +101,7 @@ struct Call<'a, T: Connect> {
     screen: &'a Arc<Screen>,
     reporter: &'a Reporter,
     line: Line,
+    key: Option<Key>,
     /// Whether the person knows that nothing is encrypted.
     has_warned: Cell<bool>,
 }
@@ -178,11 +184,16 @@ impl<T: Connect> Call<'_, T> {
     }
 
     fn connect(&self) -> Result<Box<dyn Link>, ConnectError> {
-        let link = self.args.transport.connect(&self.server, Screen::noting(self.screen))?;
+        if let Some(key) = self.key.as_ref().filter(|_| self.screen.voice().verbose) {
+            let fingerprint = key.fingerprint();
+            self.screen.note_once(&format!("key {fingerprint} seals everything to and from {}", self.server));
+        }
+        let note = Screen::noting(self.screen);
+        let link = self.args.transport.connect(&self.server, self.key.as_ref(), note)?;
         if !address::is_loopback(link.peer().ip()) && !self.has_warned.replace(true) {
             self.screen.note(&format!(
-                "nothing on the way to {} is encrypted; --insecure silences this line",
-                self.server
+                "nothing on the way to {} is encrypted: there is no key ({} keygen makes one); --insecure silences this line",
+                self.server, self.counterpart
             ));
         }
         Ok(link)

@@ -17,7 +17,7 @@ Exit codes:
   2    wrong usage
   3    cannot connect, or the link was lost for good
   4    a checksum differs, or data was damaged
-  5    refused (policy, limit, exists, not there)
+  5    refused (policy, limit, exists, not there), or the keys differ
   6    a local file cannot be read or written, or changed while it was sent
   130  interrupted: a client, or a server with --once before a whole transfer";
 
@@ -84,7 +84,8 @@ impl Exit {
     pub(crate) const fn of_session(error: &SessionError) -> Self {
         match error {
             SessionError::Connect(error) => Self::of_connect(error),
-            SessionError::Link(LinkError::Refused { .. }) | SessionError::NotOffered(_) => Self::Refused,
+            SessionError::Link(LinkError::Refused { .. } | LinkError::Unanswered)
+            | SessionError::NotOffered(_) => Self::Refused,
             SessionError::Link(error) if error.is_passing() => Self::NoLink,
             SessionError::Declined { .. } => Self::Refused,
             SessionError::Source(_) | SessionError::Store(_) => Self::LocalFile,
@@ -96,6 +97,8 @@ impl Exit {
     pub(crate) const fn of_connect(error: &ConnectError) -> Self {
         match error {
             ConnectError::Congestion { .. } => Self::Usage,
+            ConnectError::KeysDiffer { .. } | ConnectError::Keyless { .. } => Self::Refused,
+            ConnectError::Handshake { .. } => Self::Failed,
             _ => Self::NoLink,
         }
     }
@@ -162,6 +165,16 @@ pub(crate) fn advice(error: &SessionError, counterpart: &str, met: bool) -> Opti
         }
         SessionError::Link(LinkError::Refused { refusal: Refusal::Busy | Refusal::Stopping, .. }) => {
             Some("try again later".to_owned())
+        }
+        SessionError::Connect(ConnectError::KeysDiffer { .. }) => Some(
+            "compare the fingerprints: the server tells its own when it starts, this side with --verbose"
+                .to_owned(),
+        ),
+        SessionError::Connect(ConnectError::Keyless { .. }) => {
+            Some(format!("start {counterpart} with --key-file, or go without a key here with --insecure"))
+        }
+        SessionError::Link(LinkError::Unanswered) => {
+            Some("--key-file names the file with the key".to_owned())
         }
         SessionError::Link(LinkError::Foreign(_)) => Some(format!("is that really a {counterpart}?")),
         SessionError::Link(LinkError::Version(_)) => Some("bring both sides to the same version".to_owned()),

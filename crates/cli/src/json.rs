@@ -5,8 +5,9 @@
 //!
 //! | event | when | fields |
 //! |---|---|---|
-//! | `ready` | a server takes clients | `program`, `version`, `address`, `dir` |
-//! | `start` | it is known what is to be transferred | `program`, `version`, `side` (`sender` or `receiver`), `peer`, `software` (the other program), `name`, `files`, `directories`, `bytes` |
+//! | `ready` | a server takes clients | `program`, `version`, `address`, `dir`, `key` |
+//! | `key` | `keygen` has made one | `file`, `key`, `short` (the key itself, to be kept secret) |
+//! | `start` | it is known what is to be transferred | `program`, `version`, `side` (`sender` or `receiver`), `peer`, `software` (the other program), `key`, `name`, `files`, `directories`, `bytes` |
 //! | `progress` | at most twice a second | `peer`, `bytes` (crossed the link so far), `wanted` (are to cross it), `held` (were there already), `compared` (of those that were there, compared so far), `path` (the current file), `seconds`, `bytes_per_second`; on UDP `loss` (of the packets of late, 0 to 1), `rtt_ms` (of late) |
 //! | `file` | it is known what has become of a file or directory | `peer`, `side`, `path` (the sender's name for it), `name` (the receiver's), `bytes`, `moved` (of it crossed the link), `held` (of it the receiver had already), `seconds`, `outcome`, `reason`, `checksum`, `here`, `there`, `same`, `chunks`, `lost`, `damaged`, `duplicated`, `reordered` |
 //! | `retry` | the link was lost | `peer`, `reason`, `wait_seconds` |
@@ -19,7 +20,7 @@
 //! | `error` | something failed; also on standard error | `message`, `exit_code`, `peer` |
 //! | `stopped` | a server ends | |
 //!
-//! `outcome` is one of `verified`, `already-there`, `directory`, `kept`, `differs`, `damaged`, `changed`, `unreadable`, `refused`. `reason`
+//! `key` is a fingerprint, 8 hex digits, and only there where there is a key. `outcome` is one of `verified`, `already-there`, `directory`, `kept`, `differs`, `damaged`, `changed`, `unreadable`, `refused`. `reason`
 //! comes with the last two; `checksum`, `here`, `there` (the digests of both sides, in hex) and `same` with the first two,
 //! `differs` and `damaged`. After a plain transfer come `chunks` (of the file) and which of them were `lost`, `damaged`, `duplicated` and
 //! `reordered`, each as numbers from 0 on and ranges with both ends in them: `3,17-19`. The numbers of a link are those of

@@ -18,6 +18,7 @@ mod exit;
 mod flags;
 mod interrupt;
 pub mod json;
+mod key;
 mod plain;
 mod progress;
 mod raw;

@@ -167,6 +167,9 @@ impl Reporter {
             ("software", software.as_str().into()),
         ];
         object.extend(fields.map(|(key, value)| (key.to_owned(), value)));
+        if let Some(key) = self.screen.key() {
+            object.insert("key".to_owned(), key.to_string().into());
+        }
         json::put_name(&mut object, "name", &plan.name);
         let fields = [
             ("files", Value::from(plan.extent.files)),

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
+use seal::{Fingerprint, Key};
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
@@ -23,12 +24,24 @@ pub(crate) struct Screen {
     turn: Mutex<()>,
     /// What was noted that need not be said again.
     noted: Mutex<BTreeSet<String>>,
+    /// What tells the key from others, where there is one.
+    key: OnceLock<Fingerprint>,
 }
+
+/// How many notes are remembered, so as not to say them again. A server may run for years.
+const MOST_NOTED: usize = 1000;
 
 impl Screen {
     /// A screen without bars.
     pub(crate) const fn new(program: Program, voice: Voice) -> Self {
-        Self { program, voice, bars: None, turn: Mutex::new(()), noted: Mutex::new(BTreeSet::new()) }
+        Self {
+            program,
+            voice,
+            bars: None,
+            turn: Mutex::new(()),
+            noted: Mutex::new(BTreeSet::new()),
+            key: OnceLock::new(),
+        }
     }
 
     /// A screen that has bars where a person will see them: on a terminal, and not when told to be quiet.
@@ -46,6 +59,18 @@ impl Screen {
 
     pub(crate) const fn voice(&self) -> Voice {
         self.voice
+    }
+
+    /// Takes note of the key, if there is one. Once.
+    pub(crate) fn has_key(&self, key: Option<&Key>) {
+        if let Some(key) = key {
+            self.key.get_or_init(|| key.fingerprint());
+        }
+    }
+
+    /// What tells the key from others, where there is one.
+    pub(crate) fn key(&self) -> Option<Fingerprint> {
+        self.key.get().copied()
     }
 
     pub(crate) const fn bars(&self) -> Option<&MultiProgress> {
@@ -86,7 +111,13 @@ impl Screen {
 
     /// Prints something worth knowing that is no error, unless it was said before.
     pub(crate) fn note_once(&self, text: &str) {
-        let is_new = self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned());
+        let is_new = {
+            let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            if noted.len() >= MOST_NOTED {
+                noted.clear();
+            }
+            noted.insert(text.to_owned())
+        };
         if is_new {
             self.note(text);
         }

@@ -22,11 +22,12 @@ use session::{Service, SessionError, Side, Store, StoreOptions, refuse, serve};
 
 use crate::exit::{self, Exit, Problem};
 use crate::interrupt::Wake;
+use crate::key::{self, Given};
 use crate::report::View;
 use crate::reporter::Reporter;
 use crate::screen::Screen;
 use crate::{Bind, Program, address, escape, units};
-use args::ServerArgs;
+use args::{Command, ServerArgs, port};
 use clients::{Clients, Seat};
 use guest::Guest;
 
@@ -44,8 +45,12 @@ pub fn main<T: Bind>(program: Program) -> ExitCode {
         Err(exit) => return exit.into(),
     };
     let screen = Arc::new(Screen::new(program, args.voice));
-    let run = if args.raw { raw::run } else { run };
-    let exit = run(&args, &screen).unwrap_or_else(|error| {
+    let exit = match &args.command {
+        Some(Command::Keygen { file }) => keygen::<T>(file, &screen),
+        None if args.raw => raw::run(&args, &screen),
+        None => run(&args, &screen),
+    };
+    let exit = exit.unwrap_or_else(|error| {
         let exit = Exit::of_error(&error);
         screen.error(&exit::one_line(&error), exit, None);
         exit
@@ -53,9 +58,18 @@ pub fn main<T: Bind>(program: Program) -> ExitCode {
     exit.into()
 }
 
+fn keygen<T: Bind>(file: &Path, screen: &Screen) -> anyhow::Result<Exit> {
+    key::generate(file, port(T::LISTEN), screen)?;
+    Ok(Exit::Done)
+}
+
 fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow::Result<Exit> {
     let address = args.listen.context("no address to listen on")?;
-    check_reach(address, args.insecure)?;
+    let given = args.key.load(args.insecure, false)?;
+    let way =
+        format!("make one with {} keygen and add --key-file {}, ", screen.program().name, key::DEFAULT_FILE);
+    check_reach(address, args.insecure || given.is_some(), &way)?;
+    screen.has_key(given.as_ref().map(|given| &given.key));
     let wake = Wake::on_signals().context("cannot listen for signals")?;
     let service = Service {
         store: Store::open(store_options(args))?,
@@ -66,7 +80,7 @@ fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow::Result<Ex
     };
     let mut listener = args
         .transport
-        .bind(address, Screen::noting(screen))
+        .bind(address, given.as_ref().map(|given| &given.key), Screen::noting(screen))
         .map_err(|error| cannot_listen(address, &error))?;
     if args.insecure {
         let doing = match (args.read_only, args.write_only) {
@@ -79,7 +93,7 @@ fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow::Result<Ex
             "--insecure: there is no key and nothing is encrypted; anyone who can reach {at} can {doing} files in {dir}"
         ));
     }
-    announce(screen, listener.local_addr(), &args.dir);
+    announce(screen, listener.local_addr(), &args.dir, given.as_ref());
     let house = Arc::new(House {
         service,
         screen: screen.clone(),
@@ -101,14 +115,14 @@ fn store_options<T: Bind>(args: &ServerArgs<T>) -> StoreOptions {
     }
 }
 
-/// Refuses to be reached from other machines unless that is wanted.
-fn check_reach(address: SocketAddr, insecure: bool) -> Result<(), Problem> {
-    if insecure || address::is_loopback(address.ip()) {
+/// Refuses to be reached from other machines where there is no key, unless that is wanted. `way` leads to a key.
+fn check_reach(address: SocketAddr, is_wanted: bool, way: &str) -> Result<(), Problem> {
+    if is_wanted || address::is_loopback(address.ip()) {
         return Ok(());
     }
     let text = format!(
         "refusing to listen on {address}: there is no key, so anyone who can reach that port could read and write files \
-         here; listen on 127.0.0.1:{port}, or add --insecure if everyone who can reach it may do that",
+         here; {way}listen on 127.0.0.1:{port}, or add --insecure if everyone who can reach it may do that",
         port = address.port()
     );
     Err(Problem::new(Exit::Usage, text))
@@ -135,15 +149,26 @@ fn cannot_listen(address: SocketAddr, error: &ConnectError) -> Problem {
 }
 
 /// Says that clients may come. Others wait for this line.
-fn announce(screen: &Screen, address: SocketAddr, dir: &Path) {
-    let Program { name, version } = screen.program();
-    let line = format!("ready  {name} {version} on {address}, directory {}", escape::name(dir.as_os_str()));
+fn announce(screen: &Screen, address: SocketAddr, dir: &Path, given: Option<&Given>) {
+    let program @ Program { name, version } = screen.program();
+    let mut line =
+        format!("ready  {name} {version} on {address}, directory {}", escape::name(dir.as_os_str()));
     let mut object = crate::json::event("ready");
     object.insert("program".to_owned(), name.into());
     object.insert("version".to_owned(), version.into());
     object.insert("address".to_owned(), address.to_string().into());
     crate::json::put_name(&mut object, "dir", dir.as_os_str());
+    let mut client = None;
+    if let Some(Given { key, flag }) = given {
+        let fingerprint = key.fingerprint().to_string();
+        line.push_str(&format!(", key {fingerprint}"));
+        object.insert("key".to_owned(), fingerprint.into());
+        client = Some(key::client_command(program, address, flag));
+    }
     screen.announce(&line, &object.into());
+    if let Some(client) = client {
+        screen.say(&format!("send   {client}"));
+    }
 }
 
 /// What all clients share.
@@ -286,14 +311,15 @@ mod tests {
 
     #[test]
     fn reach_needs_a_word() {
-        let check = |address: &str, insecure| check_reach(address.parse().unwrap(), insecure);
+        let check = |address: &str, is_wanted| check_reach(address.parse().unwrap(), is_wanted, "a way, ");
         for near in ["127.0.0.1:1", "[::1]:1"] {
             assert_eq!(check(near, false), Ok(()));
         }
         for far in ["0.0.0.0:9", "192.168.1.7:9", "[::]:9"] {
             let problem = check(far, false).unwrap_err();
             assert_eq!(problem.exit, Exit::Usage);
-            assert!(problem.to_string().contains("listen on 127.0.0.1:9, or add --insecure"), "{problem}");
+            let text = problem.to_string();
+            assert!(text.contains("a way, listen on 127.0.0.1:9, or add --insecure"), "{text}");
             assert_eq!(check(far, true), Ok(()));
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use link::raw::{RawPort, RawStream};
 use link::{ConnectError, Link, Listener, TcpEndpoint};
+use seal::Key;
 use session::raw;
 
 pub use tcp::TcpFlags;
@@ -38,14 +39,21 @@ pub enum RawLink {
 pub trait Bind: clap::Args {
     /// Where a server listens unless it is told otherwise.
     const LISTEN: &'static str;
+    /// Whether it knows what to do with a key.
+    const TAKES_KEY: bool = true;
 
     /// What is wrong with the flags together, if something is.
     fn check(&self) -> Result<(), String> {
         Ok(())
     }
 
-    /// Listens on `address`; port 0 takes a free one.
-    fn bind(&self, address: SocketAddr, note: Note) -> Result<Box<dyn Listener>, ConnectError>;
+    /// Listens on `address`; port 0 takes a free one. With a key only those who have it come in.
+    fn bind(
+        &self,
+        address: SocketAddr,
+        key: Option<&Key>,
+        note: Note,
+    ) -> Result<Box<dyn Listener>, ConnectError>;
 
     /// Whether clients without a protocol come and go, or there is nothing but datagrams.
     const RAW_HAS_CLIENTS: bool;
@@ -63,6 +71,8 @@ pub trait Connect: clap::Args {
     const SERVER: &'static str;
     /// The port of a server that was given without one.
     const PORT: u16;
+    /// Whether it knows what to do with a key.
+    const TAKES_KEY: bool = true;
     /// Lines of examples of its own flags, for help; CLIENT stands for the program.
     const EXAMPLES: &'static str = "";
 
@@ -81,8 +91,8 @@ pub trait Connect: clap::Args {
         None
     }
 
-    /// Connects to `server`, a host and a port.
-    fn connect(&self, server: &str, note: Note) -> Result<Box<dyn Link>, ConnectError>;
+    /// Connects to `server`, a host and a port, which has the same key, or none.
+    fn connect(&self, server: &str, key: Option<&Key>, note: Note) -> Result<Box<dyn Link>, ConnectError>;
 
     /// What is wrong with the flags when no protocol is spoken, if something is.
     fn check_raw(&self) -> Result<(), String>;

@@ -83,7 +83,7 @@ impl Process {
         dir: &Path,
     ) -> io::Result<Self> {
         let mut command = Command::new(program(name)?);
-        command.args(args).current_dir(dir).env_remove("TANDEM_SERVER");
+        command.args(args).current_dir(dir).env_remove("TANDEM_SERVER").env_remove("TANDEM_KEY_FILE");
         Self::spawn(&mut command)
     }
 

@@ -44,6 +44,8 @@ fn help_names_every_flag_and_exit_code() {
         "--follow",
         "--congestion <NAME>",
         "--insecure",
+        "--key-file <FILE>",
+        "--key",
         "--json",
         "-q, --quiet",
         "-v, --verbose",

@@ -34,6 +34,8 @@ fn help_names_every_flag_and_exit_code() {
         "--save <NAME>",
         "--congestion <NAME>",
         "--insecure",
+        "--key-file <FILE>",
+        "--key",
         "--json",
         "-q, --quiet",
         "-v, --verbose",

@@ -49,6 +49,8 @@ fn help_names_every_flag_and_exit_code() {
         "--mtu <BYTES>",
         "--plain",
         "--insecure",
+        "--key-file <FILE>",
+        "--key",
         "--json",
         "-q, --quiet",
         "-v, --verbose",

@@ -40,6 +40,8 @@ fn help_names_every_flag_and_exit_code() {
         "--rate <RATE>",
         "--mtu <BYTES>",
         "--insecure",
+        "--key-file <FILE>",
+        "--key",
         "--json",
         "-q, --quiet",
         "-v, --verbose",

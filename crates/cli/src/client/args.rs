@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::address::ServerAddress;
 use crate::exit::{EXIT_CODES, Exit};
 use crate::flags::{self, ChecksumName, IfExistsName, Typed, Voice};
+use crate::key::KeyFlags;
 use crate::{Connect, Program, units};
 
 /// Names the server where no flag does.
@@ -65,9 +66,11 @@ pub(super) struct Common {
     /// How long to try again when the link was lost: 500ms, 30s, 2m; 0 never tries again
     #[arg(long, global = true, value_name = "TIME", default_value = "30s", value_parser = units::parse_duration, help_heading = "Network")]
     pub(super) retry: Duration,
-    /// Be silent about a server on another machine, to which nothing is encrypted
+    /// Go without a key, and be silent about a server on another machine, to which nothing is encrypted then
     #[arg(long, global = true, help_heading = "Network")]
     pub(super) insecure: bool,
+    #[command(flatten)]
+    pub(super) key: KeyFlags,
     /// The checksum that proves each file
     #[arg(long, global = true, value_name = "NAME", default_value = "md5")]
     pub(super) checksum: ChecksumName,
@@ -120,7 +123,8 @@ impl<T: Connect> ClientArgs<T> {
     /// Reads the arguments of this process.
     pub(super) fn read(program: Program) -> Result<Self, Exit> {
         let typed: Typed<Self> = flags::parse(program, command::<T>(program))?;
-        let checked = typed.args.transport.check().and_then(|()| check_raw(&typed));
+        let checked =
+            typed.args.transport.check().and_then(|()| check_raw(&typed)).and_then(|()| check_key(&typed));
         let args = typed.args;
         match checked {
             Ok(()) => Ok(args),
@@ -175,6 +179,16 @@ fn check_raw<T: Connect>(typed: &Typed<ClientArgs<T>>) -> Result<(), String> {
     }
 }
 
+/// What is wrong with the flags of the key, if something is.
+fn check_key<T: Connect>(typed: &Typed<ClientArgs<T>>) -> Result<(), String> {
+    let Common { key, insecure, .. } = &typed.args.common;
+    key.check(typed.first_of(&KeyFlags::NAMES).as_deref(), *insecure, typed.args.raw)?;
+    if !T::TAKES_KEY && key.is_given() && !insecure {
+        return Err(KeyFlags::NOT_YET.to_owned());
+    }
+    Ok(())
+}
+
 /// Whether a name that is no file was most likely meant as a command.
 pub(super) fn is_like_command(name: &Path) -> bool {
     let Some(name) = name.to_str() else { return false };
@@ -204,6 +218,7 @@ fn command<T: Connect>(program: Program) -> clap::Command {
             "CLIENT [OPTIONS] <FILE|DIR>...\n       CLIENT [OPTIONS] get <NAME>... [--to <DIR>] [--prefix <P>] [--if-exists <WHAT>]\n       \
              CLIENT [OPTIONS] put <FILE|DIR>...\n       CLIENT [OPTIONS] --raw [FILE|-]",
         ))
+        .mut_arg("key_file", KeyFlags::without_empty_variable)
         .mut_arg("server", |server| {
             // Set to nothing is as good as not set.
             let is_empty = std::env::var_os(SERVER_VARIABLE).is_some_and(|server| server.is_empty());
@@ -323,7 +338,7 @@ mod tests {
             "a --to in",
             "get a --if-exists explode",
             "get a --prefix ../",
-            "--key-file k a",
+            "a --key-file",
         ] {
             assert!(parse(words).is_err(), "{words}");
         }

@@ -5,17 +5,20 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::exit::{EXIT_CODES, Exit};
 use crate::flags::{self, IfExistsName, Typed, Voice};
+use crate::key::{self, KeyFlags};
 use crate::{Bind, Program, address, units};
 
 const EXAMPLES: &str = "\
 Examples:
   SERVER                                  serve this directory to this machine
   SERVER --dir in --once                  take one transfer into in, then end
-  SERVER --listen 0.0.0.0:PORT --insecure serve everyone who can reach it
+  SERVER keygen                           make a key, tandem.key
+  SERVER --listen 0.0.0.0:PORT --key-file tandem.key
+                                          serve everyone who has the key
   SERVER --read-only --dir /srv/media     give files and take none
   SERVER --raw --save film.mp4            take what nc or another program sends";
 
@@ -36,7 +39,10 @@ transfers in flight keep their .part. The exit code is then 0, with --once 130."
 #[derive(Debug, Parser)]
 #[command(
     about = "Takes files from clients into a directory, and gives files out of it, each proved with a checksum",
-    args_override_self = true
+    args_override_self = true,
+    disable_help_subcommand = true,
+    args_conflicts_with_subcommands = true,
+    subcommand_value_name = "COMMAND"
 )]
 pub(super) struct ServerArgs<T: Args> {
     /// The directory that files are taken into and given out of
@@ -79,16 +85,32 @@ pub(super) struct ServerArgs<T: Args> {
     #[arg(long, help_heading = "Network")]
     pub(super) insecure: bool,
     #[command(flatten)]
+    pub(super) key: KeyFlags,
+    #[command(flatten)]
     pub(super) transport: T,
     #[command(flatten)]
     pub(super) voice: Voice,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+/// What a server does besides serving.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a key for a server and its clients, and say how it is used
+    Keygen {
+        /// The file to write it to; one that is there is never overwritten
+        #[arg(value_name = "FILE", default_value = key::DEFAULT_FILE)]
+        file: PathBuf,
+    },
 }
 
 impl<T: Bind> ServerArgs<T> {
     /// Reads the arguments of this process.
     pub(super) fn read(program: Program) -> Result<Self, Exit> {
         let typed: Typed<Self> = flags::parse(program, command::<T>(program))?;
-        let checked = typed.args.transport.check().and_then(|()| check_raw(&typed));
+        let checked =
+            typed.args.transport.check().and_then(|()| check_raw(&typed)).and_then(|()| check_key(&typed));
         let args = typed.args;
         match checked {
             Ok(()) => Ok(args),
@@ -123,17 +145,35 @@ fn check_raw<T: Bind>(typed: &Typed<ServerArgs<T>>) -> Result<(), String> {
     }
 }
 
+/// What is wrong with the flags of the key, if something is.
+fn check_key<T: Bind>(typed: &Typed<ServerArgs<T>>) -> Result<(), String> {
+    let ServerArgs { key, insecure, raw, command, .. } = &typed.args;
+    if command.is_some() {
+        return Ok(());
+    }
+    key.check(typed.first_of(&KeyFlags::NAMES).as_deref(), *insecure, *raw)?;
+    if !T::TAKES_KEY && key.is_given() && !insecure {
+        return Err(KeyFlags::NOT_YET.to_owned());
+    }
+    Ok(())
+}
+
 fn parse_clients(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "write a number from 1 on".to_owned())
 }
 
 fn command<T: Bind>(program: Program) -> clap::Command {
-    let port = T::LISTEN.rsplit(':').next().unwrap_or_default();
-    let examples = flags::help(program, EXAMPLES).replace("PORT", port);
+    let examples = flags::help(program, EXAMPLES).replace("PORT", port(T::LISTEN));
     ServerArgs::<T>::command()
         .mut_arg("listen", |listen| listen.default_value(T::LISTEN))
+        .mut_arg("key_file", KeyFlags::without_empty_variable)
         .after_help(format!("{examples}\n\n--help says more."))
         .after_long_help(format!("{examples}\n\n{LONG_AFTER}\n\n{EXIT_CODES}"))
+}
+
+/// The port of an address as text.
+pub(super) fn port(address: &str) -> &str {
+    address.rsplit(':').next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -230,7 +270,9 @@ mod tests {
             "--max-generate 1234567890123456789012345678901234567890",
             "--if-exists ask",
             "--prefix a/b",
-            "--key-file k",
+            "--key-file",
+            "keygen a b",
+            "--once keygen",
             "--save x",
             "--raw --read-only",
             "--write-only --raw --save x",

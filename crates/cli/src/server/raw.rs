@@ -32,7 +32,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 pub(super) fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow::Result<Exit> {
     let address = args.listen.context("no address to listen on")?;
-    check_reach(address, args.insecure)?;
+    check_reach(address, args.insecure, "")?;
     let wake = Wake::on_signals().context("cannot listen for signals")?;
     let keeper = args.save.as_deref().map(|name| keeper(args, name)).transpose()?;
     let listener = args

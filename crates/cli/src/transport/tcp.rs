@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use link::raw::RawStream;
 use link::{ConnectError, Link, Listener, TcpEndpoint, TcpLink, TcpOptions};
+use seal::Key;
 
 use super::{Bind, Connect, Note, RawLink, RawListener};
 
@@ -24,8 +25,14 @@ impl TcpFlags {
 impl Bind for TcpFlags {
     const LISTEN: &'static str = "127.0.0.1:8120";
 
-    fn bind(&self, address: SocketAddr, _note: Note) -> Result<Box<dyn Listener>, ConnectError> {
-        Ok(Box::new(TcpEndpoint::bind(address, &self.options())?))
+    fn bind(
+        &self,
+        address: SocketAddr,
+        key: Option<&Key>,
+        note: Note,
+    ) -> Result<Box<dyn Listener>, ConnectError> {
+        let options = TcpOptions { key: key.cloned(), note: Some(note), ..self.options() };
+        Ok(Box::new(TcpEndpoint::bind(address, &options)?))
     }
 
     const RAW_HAS_CLIENTS: bool = true;
@@ -43,8 +50,9 @@ impl Connect for TcpFlags {
     const SERVER: &'static str = "127.0.0.1:8120";
     const PORT: u16 = 8120;
 
-    fn connect(&self, server: &str, _note: Note) -> Result<Box<dyn Link>, ConnectError> {
-        Ok(Box::new(TcpLink::connect(server, &self.options())?))
+    fn connect(&self, server: &str, key: Option<&Key>, _note: Note) -> Result<Box<dyn Link>, ConnectError> {
+        let options = TcpOptions { key: key.cloned(), ..self.options() };
+        Ok(Box::new(TcpLink::connect(server, &options)?))
     }
 
     fn check_raw(&self) -> Result<(), String> {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use clap::ValueEnum;
 use link::raw::RawPort;
 use link::{Congestion, ConnectError, Link, Listener, UdpEndpoint, UdpLink, UdpOptions};
+use seal::Key;
 use session::raw;
 
 use super::{Bind, Connect, Note, RawLink, RawListener};
@@ -97,12 +98,18 @@ impl UdpFlags {
 
 impl Bind for UdpFlags {
     const LISTEN: &'static str = "127.0.0.1:8121";
+    const TAKES_KEY: bool = false;
 
     fn check(&self) -> Result<(), String> {
         self.check_rate()
     }
 
-    fn bind(&self, address: SocketAddr, note: Note) -> Result<Box<dyn Listener>, ConnectError> {
+    fn bind(
+        &self,
+        address: SocketAddr,
+        _key: Option<&Key>,
+        note: Note,
+    ) -> Result<Box<dyn Listener>, ConnectError> {
         Ok(Box::new(UdpEndpoint::bind(address, &self.options(note))?))
     }
 
@@ -130,6 +137,7 @@ impl Bind for UdpFlags {
 impl Connect for UdpClientFlags {
     const SERVER: &'static str = "127.0.0.1:8121";
     const PORT: u16 = 8121;
+    const TAKES_KEY: bool = false;
     const EXAMPLES: &'static str = "
   CLIENT --rate 20mbit chamber.mp4           leave room for others
   CLIENT --plain chamber.mp4                 repair nothing, and see what got lost";
@@ -152,7 +160,7 @@ impl Connect for UdpClientFlags {
         is_given.then_some("--rate and --congestion are about what this side sends; the server's own flags say how fast it gives")
     }
 
-    fn connect(&self, server: &str, note: Note) -> Result<Box<dyn Link>, ConnectError> {
+    fn connect(&self, server: &str, _key: Option<&Key>, note: Note) -> Result<Box<dyn Link>, ConnectError> {
         Ok(Box::new(UdpLink::connect(server, &self.both.options(note))?))
     }
 

@@ -30,6 +30,7 @@ mod valve;
 mod clients;
 mod errors;
 mod json;
+mod keys;
 mod kill;
 mod outside;
 mod plain;
