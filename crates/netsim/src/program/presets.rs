@@ -1,0 +1,26 @@
+//! `netsim preset list` and `netsim preset show`.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use netsim::{PRESETS, Preset};
+
+pub(super) fn list() -> ExitCode {
+    for preset in PRESETS {
+        println!("{:<16} {}", preset.name, preset.about);
+    }
+    ExitCode::SUCCESS
+}
+
+pub(super) fn show(name: &str) -> Result<ExitCode> {
+    let names = PRESETS.map(|preset| preset.name).join(", ");
+    let preset =
+        Preset::named(name).with_context(|| format!("there is no preset {name:?}; there are {names}"))?;
+    println!("{}: {}", preset.name, preset.about);
+    println!("  up    {}", preset.up);
+    println!("  down  {}", preset.down);
+    for source in preset.sources {
+        println!("  {source}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
