@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
 use netsim::{FLAGS, FaultText, PRESETS, Preset, TextError};
@@ -38,7 +39,7 @@ pub(super) enum Task {
 const RUN_HELP: &str = "\
 The two commands run in networks of their own, of which the other end is all there is: the client has the address 10.77.0.1, \
 the server 10.77.0.2, also in NETSIM_CLIENT and NETSIM_SERVER. The server must listen on 10.77.0.2 or 0.0.0.0. CMD starts as \
-soon as it listens, after 5 s at the latest. Times of faults count from the start of CMD.
+soon as it listens (on TCP or UDP), or after --wait. Times of faults count from the start of CMD.
 
 FAULTS hold for both directions; --up F (client to server) and --down F replace or add flags for one, as in --up \"--loss 5%\".
 --delay is one way: 20ms are a round trip of 40 ms.
@@ -63,9 +64,8 @@ pub(super) struct RunArguments {
     pub(super) link: LinkArguments,
     #[command(flatten)]
     pub(super) packets: PacketArguments,
-    /// The server's command, for the shell
-    #[arg(long, value_name = "CMD")]
-    pub(super) server: Option<String>,
+    #[command(flatten)]
+    pub(super) server: ServerArguments,
     /// The client's command
     #[arg(required = true, last = true, value_name = "CMD")]
     pub(super) client: Vec<OsString>,
@@ -77,9 +77,19 @@ pub(super) struct ShellArguments {
     pub(super) link: LinkArguments,
     #[command(flatten)]
     pub(super) packets: PacketArguments,
-    /// A command for the other end, for the shell
+    #[command(flatten)]
+    pub(super) server: ServerArguments,
+}
+
+/// The other end.
+#[derive(Debug, Args)]
+pub(super) struct ServerArguments {
+    /// The server's command, for /bin/sh. It is started first; what it prints goes to standard error
     #[arg(long, value_name = "CMD")]
     pub(super) server: Option<String>,
+    /// For how long it is waited until the server listens
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(super) wait: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -182,6 +192,11 @@ impl LinkArguments {
         let own = |way: &Option<FaultText>| way.clone().unwrap_or_default();
         Ok([up.with(&own(&self.up)), down.with(&own(&self.down))])
     }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map_err(|_| "a number of seconds, like 5 or 0.5".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 fn preset(name: &str) -> Result<&'static Preset, String> {

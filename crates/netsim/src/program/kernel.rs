@@ -40,6 +40,14 @@ pub(super) fn switch_offloads_off(name: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets this thread run as soon as it has something to do, whatever else there is. The kernel keeps a share of each second
+/// for the others all the same.
+pub(super) fn run_before_all_others() -> io::Result<()> {
+    let lowest_of_these = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the parameter is a whole sched_param, which is only read.
+    checked(unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest_of_these) }).map(|_| ())
+}
+
 fn interface_request(name: &str) -> libc::ifreq {
     // SAFETY: an ifreq is plain data, for which all zeros are valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

@@ -15,7 +15,9 @@ use anyhow::{Context as _, Result, anyhow};
 use netsim::{Direction, FaultText, Faults, Link};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::args::{BackendChoice, LinkArguments, PacketArguments, RunArguments, ShellArguments};
+use super::args::{
+    BackendChoice, LinkArguments, PacketArguments, RunArguments, ServerArguments, ShellArguments,
+};
 use super::doctor;
 use super::emulator::{Course, Outcome};
 use super::namespaces::Rights;
@@ -26,7 +28,7 @@ use super::wire::{Backend, CLIENT, SERVER, Wire};
 
 pub(super) fn run(arguments: &RunArguments) -> Result<ExitCode> {
     let RunArguments { link, packets, server, client } = arguments;
-    Scene { link, packets, server: server.as_deref(), client, interactive: false }.play()
+    Scene { link, packets, server, client, interactive: false }.play()
 }
 
 pub(super) fn shell(arguments: &ShellArguments) -> Result<ExitCode> {
@@ -36,7 +38,7 @@ pub(super) fn shell(arguments: &ShellArguments) -> Result<ExitCode> {
     if interactive {
         eprintln!("netsim: a shell at {CLIENT}; the other end of the link is {SERVER}. Exit it to leave.");
     }
-    Scene { link, packets, server: server.as_deref(), client: &[shell], interactive }.play()
+    Scene { link, packets, server, client: &[shell], interactive }.play()
 }
 
 /// The seed asked for, or a random one that is short enough to type.
@@ -47,7 +49,7 @@ pub(super) fn seed(link: &LinkArguments) -> u64 {
 struct Scene<'a> {
     link: &'a LinkArguments,
     packets: &'a PacketArguments,
-    server: Option<&'a str>,
+    server: &'a ServerArguments,
     client: &'a [OsString],
     /// Whether Ctrl-C is the client's alone.
     interactive: bool,
@@ -69,7 +71,12 @@ impl Scene<'_> {
         self.introduce(&wire, rights, seed, &texts);
         let record = Recorder::create(self.packets.log.as_deref(), self.packets.pcap.as_deref())?;
         let signals = Signals::watch(self.interactive)?;
-        let play = Play { server: self.server, client: self.client, rights };
+        let play = Play {
+            server: self.server.server.as_deref(),
+            wait: self.server.wait,
+            client: self.client,
+            rights,
+        };
         let (status, report) = perform(wire, &play, &signals, faults, texts, seed, record)?;
         report.tell(self.link.stats, self.link.stats_json.as_deref())?;
         Ok(exit_code(status, signals.last()))

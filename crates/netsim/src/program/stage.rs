@@ -25,9 +25,6 @@ use super::wire::{CLIENT, End, Ends, SERVER};
 /// The argument by which netsim is started as the keeper.
 pub(super) const KEEPER: &str = super::KEEPER_NAME;
 
-/// How long the client's command waits for the server to listen.
-pub(super) const LISTEN_WAIT: Duration = Duration::from_secs(5);
-
 /// How long a command may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -54,6 +51,8 @@ impl std::error::Error for NotStarted {}
 pub(super) struct Play<'a> {
     /// The server's command, for the shell.
     pub(super) server: Option<&'a str>,
+    /// How long the client's command waits for it to listen.
+    pub(super) wait: Duration,
     /// The client's command and its arguments.
     pub(super) client: &'a [std::ffi::OsString],
     pub(super) rights: Rights,
@@ -90,7 +89,7 @@ impl Play<'_> {
         let mut stage = self.raise_keeper()?;
         if let Some(command) = self.server {
             let server = stage.server.insert(start_server(command, &ends.server)?);
-            wait_until_it_listens(server, &ends.server)?;
+            wait_until_it_listens(server, &ends.server, self.wait)?;
         }
         begin()?;
         stage.client = Some(start_client(self.client, &ends.client)?);
@@ -188,7 +187,7 @@ fn start_client(words: &[std::ffi::OsString], end: &End) -> Result<Actor> {
     Actor::start(command, &program.to_string_lossy())
 }
 
-fn wait_until_it_listens(server: &mut Actor, end: &End) -> Result<()> {
+fn wait_until_it_listens(server: &mut Actor, end: &End, most: Duration) -> Result<()> {
     let began = Instant::now();
     let mut pause = Duration::from_millis(5);
     loop {
@@ -203,7 +202,7 @@ fn wait_until_it_listens(server: &mut Actor, end: &End) -> Result<()> {
             }
             // It may have gone into the background.
         }
-        if began.elapsed() > LISTEN_WAIT {
+        if began.elapsed() > most {
             match listeners.first() {
                 Some(listener) => eprintln!(
                     "netsim: the server listens on the loopback address only (port {}), where the client cannot reach it; \
@@ -211,7 +210,7 @@ fn wait_until_it_listens(server: &mut Actor, end: &End) -> Result<()> {
                     listener.port
                 ),
                 None => eprintln!(
-                    "netsim: the server does not listen after {LISTEN_WAIT:?}; starting the command all the same"
+                    "netsim: the server does not listen after {most:?}; starting the command all the same"
                 ),
             }
             return Ok(());
