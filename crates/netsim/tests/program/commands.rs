@@ -83,8 +83,7 @@ fn the_output_is_the_commands() {
 #[test]
 fn a_server_that_ends_at_once() {
     let Some((_, backend)) = setting() else { return };
-    let (code, said) =
-        code(&["run", "--backend", backend, "--wait", "0.2", "--server", "exit 3", "--", "true"]);
+    let (code, said) = code(&["run", "--backend", backend, "--server", "exit 3", "--", "true"]);
     assert!(code == 125 && said.contains("the server ended before it listened (exit code 3)"), "{said}");
 }
 
