@@ -149,6 +149,19 @@ mod tests {
         lines.flat_map(str::split_whitespace).map(|digits| u8::from_str_radix(digits, 16).unwrap()).collect()
     }
 
+    #[test]
+    fn protocol_document_shows_the_golden_bytes() {
+        let document = include_str!("../../../PROTOCOL.md");
+        let (_, section) = document.split_once("## 17. TCP with a key").unwrap();
+        let blocks = section.split("```hex\n").skip(1).map(|block| {
+            let lines = block.split("```").next().unwrap().lines();
+            let digits = lines.flat_map(|line| line.get(..24).unwrap_or(line).split_whitespace());
+            digits.map(|digits| u8::from_str_radix(digits, 16).unwrap()).collect::<Vec<_>>()
+        });
+        let blocks: Vec<_> = blocks.take(3).collect();
+        assert_eq!(blocks, ["hello", "answer", "record-client"].map(golden));
+    }
+
     fn ascending(from: u8) -> [u8; 32] {
         std::array::from_fn(|at| from + at as u8)
     }
