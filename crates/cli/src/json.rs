@@ -5,7 +5,7 @@
 //!
 //! | event | when | fields |
 //! |---|---|---|
-//! | `ready` | a server takes clients | `program`, `version`, `address`, `dir`, `key` |
+//! | `ready` | a server takes clients | `program`, `version`, `address`, `dir`, `key`; with `--raw` also `raw` (`echo`, or `save` with the `name`) |
 //! | `key` | `keygen` has made one | `file`, `key`, `short` (the key itself, to be kept secret) |
 //! | `start` | it is known what is to be transferred | `program`, `version`, `side` (`sender` or `receiver`), `peer`, `software` (the other program), `key`, `name`, `files`, `directories`, `bytes` |
 //! | `progress` | at most twice a second | `peer`, `bytes` (crossed the link so far), `wanted` (are to cross it), `held` (were there already), `compared` (of those that were there, compared so far), `path` (the current file), `seconds`, `bytes_per_second`; on UDP `loss` (of the packets of late, 0 to 1), `rtt_ms` (of late) |
@@ -17,6 +17,8 @@
 //! | `echo` | a server sent back what it was sent | `peer`, `bytes` |
 //! | `list` | a server told what files it has | `peer`, `path`, `entries` |
 //! | `chdir` | a server went to another directory with its client | `peer`, `path` |
+//! | `raw` | a file was sent or kept with `--raw` | `side`, `peer`, `name`, `bytes`, `seconds`, `bytes_per_second`, `checksum`, `here`; over UDP `datagrams`; of a client `answer_bytes`, `answer` or `answer_checksum` |
+//! | `said` | something came back while one types, with `--raw` | `peer`, `text` |
 //! | `error` | something failed; also on standard error | `message`, `exit_code`, `peer` |
 //! | `stopped` | a server ends | |
 //!

@@ -33,10 +33,11 @@ pub(crate) struct Moved<'a> {
 }
 
 impl<'a> Moved<'a> {
-    /// A file that a server has kept.
-    pub(crate) fn kept(kept: &'a Kept) -> Self {
+    /// A file that a server has kept, which came in datagrams or not.
+    pub(crate) fn kept(kept: &'a Kept, in_datagrams: bool) -> Self {
         let (name, elapsed) = (kept.path.as_os_str(), kept.elapsed);
-        Self { name, len: kept.len, elapsed, datagrams: None, digest: kept.digest }
+        let datagrams = in_datagrams.then_some(kept.pieces);
+        Self { name, len: kept.len, elapsed, datagrams, digest: kept.digest }
     }
 
     /// Two lines for a person: `verb` says what was done, `tail` with whom.

@@ -123,7 +123,7 @@ impl Call<'_> {
             RawLink::Stream(stream) => raw::converse(&Arc::new(stream), io::stdin(), &mut heard),
             RawLink::Datagrams(port, _) => self.converse_datagrams(port),
         };
-        match ended.map_err(|error| self.lost(OsStr::new(STDIN), error))? {
+        match ended.map_err(|error| self.lost(OsStr::new("what was typed"), error))? {
             Ending::ClosedEarly => self.screen.note(&format!("{} closed the connection", self.server)),
             Ending::Closed | Ending::Silent => {}
         }

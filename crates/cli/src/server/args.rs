@@ -23,7 +23,7 @@ Examples:
   SERVER --raw --save film.mp4            take what nc or another program sends";
 
 /// Flags that say nothing where no protocol is spoken.
-const OF_PROTOCOL: [&str; 1] = ["max-generate"];
+const OF_PROTOCOL: [&str; 2] = ["max-generate", "key-file"];
 /// Flags that say nothing where nothing is kept.
 const OF_FILES: [&str; 4] = ["dir", "prefix", "if-exists", "max-file-size"];
 /// Flags that say nothing where there are no clients.
@@ -245,7 +245,14 @@ mod tests {
             assert!(check::<TcpFlags>(bad).unwrap_err().contains("unless --save"), "{bad}");
         }
         assert_eq!(check::<TcpFlags>("--raw --once --max-clients 3 --congestion bbr"), Ok(()));
-        for bad in ["--once", "--max-clients 3", "--congestion bbr", "--rate 1mbit", "--mtu 1500"] {
+        for bad in [
+            "--max-generate 1k",
+            "--once",
+            "--max-clients 3",
+            "--congestion bbr",
+            "--rate 1mbit",
+            "--mtu 1500",
+        ] {
             assert!(check::<UdpFlags>(&format!("--raw {bad}")).is_err(), "{bad}");
         }
     }

@@ -60,6 +60,7 @@ pub(super) fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow
         screen: screen.clone(),
         wake,
         clients: Arc::default(),
+        in_datagrams: matches!(listener, RawListener::Datagrams(_)),
         once: args.once,
         outcome: OnceLock::new(),
     });
@@ -114,6 +115,7 @@ struct House {
     screen: Arc<Screen>,
     wake: Wake,
     clients: Arc<Clients>,
+    in_datagrams: bool,
     once: bool,
     /// How the one client of `--once` ended.
     outcome: OnceLock<Exit>,
@@ -279,7 +281,7 @@ impl House {
     fn tell(&self, peer: SocketAddr, kept: Result<Kept, SessionError>) {
         match kept {
             Ok(kept) => {
-                let moved = Moved::kept(&kept);
+                let moved = Moved::kept(&kept, self.in_datagrams);
                 self.screen.say(&moved.lines("received", format!("from {peer}")));
                 self.screen.object(&moved.object("receiver", &peer.to_string()));
                 self.end(Exit::Done);

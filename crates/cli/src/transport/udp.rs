@@ -33,7 +33,7 @@ pub struct UdpFlags {
     /// Never send faster than this: 20mbit, 1.5gbit, 800kbit, 2500000 (bits a second)
     #[arg(long, global = true, value_name = "RATE", value_parser = units::parse_rate, help_heading = "Network")]
     rate: Option<u64>,
-    /// The largest IP packet to try the path with, 1280 to 65535 [default: what the network card carries; 4124 with --raw]
+    /// The largest IP packet to try the path with, 1280 to 65535 [default: what the network card carries]
     #[arg(
         long,
         global = true,
@@ -140,7 +140,8 @@ impl Connect for UdpClientFlags {
     const TAKES_KEY: bool = false;
     const EXAMPLES: &'static str = "
   CLIENT --rate 20mbit chamber.mp4           leave room for others
-  CLIENT --plain chamber.mp4                 repair nothing, and see what got lost";
+  CLIENT --plain chamber.mp4                 repair nothing, and see what got lost
+  CLIENT --raw --mtu 1500 chamber.mp4        datagrams of 1472 bytes instead of 4096";
 
     fn check(&self) -> Result<(), String> {
         if self.plain && self.both.congestion.is_some() {

@@ -318,6 +318,7 @@ fn objects_say_the_same(transport: Transport) {
     }
     if transport == Transport::Udp {
         assert_eq!(of(&client, "raw")["datagrams"], 25);
+        assert_eq!(of(&server, "raw")["datagrams"], 25);
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Kept {
     pub len: u64,
     /// Its MD5.
     pub digest: Digest,
+    /// Pieces that it came in: datagrams, or what a stream happened to be read in.
+    pub pieces: u64,
     /// How long it took to come.
     pub elapsed: Duration,
 }
@@ -46,6 +48,7 @@ pub struct Intake {
     part: Arc<PartFile>,
     hasher: Hasher,
     len: u64,
+    pieces: u64,
     began: Instant,
 }
 
@@ -79,7 +82,7 @@ impl Keeper {
             .and_then(|dir| PartFile::fresh(&dir, target.path.name(), target.part))
             .map_err(|error| StoreError::Write { path: target.path.as_path().to_owned(), error })?;
         let hasher = Hasher::new(Checksum::Md5);
-        Ok(Intake { store, target, part: Arc::new(part), hasher, len: 0, began: Instant::now() })
+        Ok(Intake { store, target, part: Arc::new(part), hasher, len: 0, pieces: 0, began: Instant::now() })
     }
 }
 
@@ -106,6 +109,7 @@ impl Intake {
         self.part.file().write_all_at(bytes, self.len).map_err(|error| self.failed(error))?;
         self.hasher.update(bytes);
         self.len = len;
+        self.pieces += 1;
         Ok(())
     }
 
@@ -123,7 +127,8 @@ impl Intake {
         let committed = store::commit(&[finished], self.store.options().if_exists).pop();
         match committed {
             Some(Committed::Stored(path)) => {
-                Ok(Kept { path, len: self.len, digest, elapsed: self.began.elapsed() })
+                let Self { len, pieces, began, .. } = self;
+                Ok(Kept { path, len, pieces, digest, elapsed: began.elapsed() })
             }
             Some(Committed::Failed(error)) => Err(self.failed(error).into()),
             Some(Committed::Kept(_) | Committed::Exists) | None => Err(stays(self.target.path.as_path())),

@@ -18,7 +18,7 @@ use crate::SessionError;
 /// The longest line that comes back in one piece.
 const MAX_LINE_LEN: usize = 64 * 1024;
 /// Bytes that are read and written at a time.
-const BLOCK_LEN: usize = 256 * 1024;
+const BLOCK_LEN: usize = 64 * 1024;
 /// How long somebody who types may think.
 const TYPING_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// How often a client that listens looks whether all is sent.
