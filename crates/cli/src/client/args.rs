@@ -25,7 +25,7 @@ Examples:
   CLIENT --raw song.mp3                      send the bytes alone, to nc or any program";
 
 /// Flags that say nothing where no protocol is spoken.
-const OF_PROTOCOL: [&str; 4] = ["retry", "checksum", "follow", "key-file"];
+const OF_PROTOCOL: [&str; 3] = ["retry", "checksum", "follow"];
 
 const LONG_AFTER: &str = "\
 A transfer that was interrupted goes on where it stopped when the same command

@@ -23,7 +23,7 @@ Examples:
   SERVER --raw --save film.mp4            take what nc or another program sends";
 
 /// Flags that say nothing where no protocol is spoken.
-const OF_PROTOCOL: [&str; 2] = ["max-generate", "key-file"];
+const OF_PROTOCOL: [&str; 1] = ["max-generate"];
 /// Flags that say nothing where nothing is kept.
 const OF_FILES: [&str; 4] = ["dir", "prefix", "if-exists", "max-file-size"];
 /// Flags that say nothing where there are no clients.

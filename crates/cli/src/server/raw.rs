@@ -167,8 +167,18 @@ impl House {
         });
         match &self.keeper {
             Some(keeper) => {
-                let kept = raw::keep(stream, keeper, &mut || self.greeted(peer));
+                let mut was_greeted = false;
+                let kept = raw::keep(stream, keeper, &mut || {
+                    was_greeted = true;
+                    self.greeted(peer);
+                });
+                let is_broken = matches!(kept, Err(SessionError::Link(LinkError::Broken(_))));
                 self.tell(peer, kept);
+                if was_greeted && is_broken {
+                    self.screen.note_once(
+                        "who greets must read the answer before it closes, or its system breaks the stream",
+                    );
+                }
             }
             None => match raw::echo(stream) {
                 Ok(echoed) => {

@@ -49,7 +49,8 @@ pub struct Intake {
     hasher: Hasher,
     len: u64,
     pieces: u64,
-    began: Instant,
+    /// When its first bytes came.
+    began: Option<Instant>,
 }
 
 impl Keeper {
@@ -82,7 +83,7 @@ impl Keeper {
             .and_then(|dir| PartFile::fresh(&dir, target.path.name(), target.part))
             .map_err(|error| StoreError::Write { path: target.path.as_path().to_owned(), error })?;
         let hasher = Hasher::new(Checksum::Md5);
-        Ok(Intake { store, target, part: Arc::new(part), hasher, len: 0, pieces: 0, began: Instant::now() })
+        Ok(Intake { store, target, part: Arc::new(part), hasher, len: 0, pieces: 0, began: None })
     }
 }
 
@@ -101,6 +102,10 @@ impl Intake {
 
     /// Takes the next bytes.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.began.get_or_insert_with(Instant::now);
         let len = self.len + bytes.len() as u64;
         if let Some(most) = self.store.options().max_file_len.filter(|most| len > *most) {
             let text = format!("it has more than {most} bytes, and no more are allowed");
@@ -128,7 +133,13 @@ impl Intake {
         match committed {
             Some(Committed::Stored(path)) => {
                 let Self { len, pieces, began, .. } = self;
-                Ok(Kept { path, len, pieces, digest, elapsed: began.elapsed() })
+                Ok(Kept {
+                    path,
+                    len,
+                    pieces,
+                    digest,
+                    elapsed: began.map_or(Duration::ZERO, |began| began.elapsed()),
+                })
             }
             Some(Committed::Failed(error)) => Err(self.failed(error).into()),
             Some(Committed::Kept(_) | Committed::Exists) | None => Err(stays(self.target.path.as_path())),
