@@ -35,5 +35,6 @@ mod kill;
 mod outside;
 mod plain;
 mod raw;
+mod requests;
 mod transfer;
 mod weather;
