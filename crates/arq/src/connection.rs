@@ -15,6 +15,7 @@ use framing::packet::{self, TOKEN_LEN};
 use crate::config::Config;
 use crate::congestion::{Bbr, Congestion, Controller, Cubic, Fixed};
 use crate::control::{ControlReceiver, ControlSender};
+use crate::datagrams::{DatagramError, Datagrams};
 use crate::end::End;
 use crate::gate::Accepted;
 use crate::mtu::MtuSearch;
@@ -168,6 +169,7 @@ pub struct Connection {
     control_out: ControlSender,
     control_in: ControlReceiver,
     outgoing: Outgoing,
+    datagrams: Datagrams,
     mtu: MtuSearch,
     pacer: Pacer,
     plain_pacer: Pacer,
@@ -247,6 +249,7 @@ impl Connection {
             control_out: ControlSender::new(),
             control_in: ControlReceiver::default(),
             outgoing: Outgoing::default(),
+            datagrams: Datagrams::default(),
             mtu: MtuSearch::new(config.max_datagram),
             pacer: Pacer::new(),
             plain_pacer: Pacer::new(),
@@ -340,6 +343,18 @@ impl Connection {
         self.control_out.is_acknowledged()
     }
 
+    /// Sends bytes that may vanish: once, in a packet of their own, as soon as the path allows, and otherwise not at all.
+    pub fn send_datagram(&mut self, now: Instant, bytes: &[u8]) -> Result<(), DatagramError> {
+        if self.end.is_some() || !self.is_established() {
+            return Err(DatagramError::NotOpen);
+        }
+        let most = self.datagram_room();
+        if bytes.len() > most {
+            return Err(DatagramError::TooLong { len: bytes.len(), most });
+        }
+        self.datagrams.push(now, bytes)
+    }
+
     /// Says that so many bytes of chunks will soon be sent: a train of packets will find out what the path carries.
     pub fn expect_bulk(&mut self, now: Instant, bytes: u64) {
         self.is_bulk = true;
@@ -389,6 +404,8 @@ impl Connection {
     pub fn stats(&self) -> Stats {
         Stats {
             packets_lost: self.sent.lost_packets,
+            datagrams_sent: self.datagrams.sent,
+            datagrams_dropped: self.datagrams.dropped,
             min_rtt: self.rtt.min(),
             mean_rtt: self.rtt.mean(),
             smoothed_rtt: self.rtt.smoothed(),
@@ -416,6 +433,7 @@ impl Connection {
         Footprint {
             packets: self.sent.len(),
             parts: self.outgoing.len(),
+            datagrams: self.datagrams.len(),
             message_bytes: self.control_out.unacknowledged() + self.control_in.held(),
             ranges: self.received.len(),
         }

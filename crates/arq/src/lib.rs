@@ -7,7 +7,7 @@
 //! ```text
 //! sending    claim (which part goes next?) -> the caller reads its bytes -> commit (its number, its time)
 //! receiving  handle -> Received::Part -> Assembly::take -> pieces, each written in place at once
-//! the rest   poll_transmit (handshake, acknowledgements, messages, probes, close), timeout, handle_timeout
+//! the rest   poll_transmit (handshake, acknowledgements, messages, datagrams, probes, close), timeout, handle_timeout
 //! ```
 //!
 //! No byte of a file is kept here: a part that was lost is read again, a part that comes is handed on at once.
@@ -19,6 +19,7 @@ mod config;
 mod congestion;
 mod connection;
 mod control;
+mod datagrams;
 mod end;
 mod gate;
 mod mtu;
@@ -34,6 +35,7 @@ pub use config::Config;
 pub use congestion::Congestion;
 pub use connection::{Connection, Next, PartHeader, PlainHeader, Received, Waiting};
 pub use control::MAX_MESSAGE_LEN;
+pub use datagrams::DatagramError;
 pub use end::End;
 pub use gate::{Accepted, First, Gate};
 pub use parts::Claim;

@@ -24,6 +24,8 @@ pub(crate) enum Content {
     Probe,
     /// A packet of a train, or a ping.
     Ping,
+    /// Bytes that are not sent again.
+    Datagram,
     /// Something that is not asked to be acknowledged: never in flight, never lost.
     Untracked,
 }

@@ -13,6 +13,10 @@ pub struct Stats {
     pub parts_sent: u64,
     /// Parts of those that were sent before.
     pub parts_sent_again: u64,
+    /// Datagrams sent, in [`Connection::send_datagram`](crate::Connection::send_datagram)'s sense.
+    pub datagrams_sent: u64,
+    /// Datagrams that the path had no room for, and that were never sent.
+    pub datagrams_dropped: u64,
     /// Bytes of all UDP payloads sent.
     pub bytes_sent: u64,
     /// The least round-trip time.
@@ -51,6 +55,8 @@ pub struct Footprint {
     pub packets: usize,
     /// Parts of chunks that anything is known of.
     pub parts: usize,
+    /// Datagrams that wait to be sent.
+    pub datagrams: usize,
     /// Bytes of messages, of both directions, and pieces of them that came too early.
     pub message_bytes: usize,
     /// Ranges of packet numbers that came.

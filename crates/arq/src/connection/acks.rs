@@ -173,7 +173,7 @@ impl Connection {
                 Content::Part { id, .. } => self.outgoing.acked(*id),
                 Content::Control(piece) => self.control_out.acknowledge(piece.clone()),
                 Content::Probe => self.mtu.probe_acked(len_of(packet)),
-                Content::Ping | Content::Untracked => {}
+                Content::Ping | Content::Datagram | Content::Untracked => {}
             }
             self.mtu.came(len_of(packet), packet.time);
         }
@@ -185,7 +185,7 @@ impl Connection {
                 }
                 Content::Control(piece) => self.control_out.acknowledge(piece.clone()),
                 Content::Probe => self.mtu.probe_acked(len_of(packet)),
-                Content::Ping | Content::Untracked => {}
+                Content::Ping | Content::Datagram | Content::Untracked => {}
             }
         }
         let loss = self.loss();
@@ -200,7 +200,7 @@ impl Connection {
                     self.mtu.probe_lost(now, len_of(packet), loss, self.rtt.smoothed());
                     continue;
                 }
-                Content::Ping | Content::Untracked => {}
+                Content::Ping | Content::Datagram | Content::Untracked => {}
             }
             lost += u64::from(packet.wire_len);
             self.mtu.vanished(now, len_of(packet), packet.time, loss);
@@ -262,7 +262,7 @@ impl Connection {
             lost_packets: 0,
             min_rtt: None,
             looked: self.round.looked,
-            app_limited: self.app_limited_until >= end || self.outgoing.is_done(),
+            app_limited: self.app_limited_until >= end || !self.has_more(),
         };
         Some(round)
     }
@@ -277,6 +277,11 @@ impl Connection {
         }
         self.round.looked = Some((now, self.pairs));
         Some(pairs.rate(self.wire_factor()))
+    }
+
+    /// Whether chunks or datagrams wait for the path.
+    pub(super) fn has_more(&self) -> bool {
+        !self.outgoing.is_done() || !self.datagrams.is_empty()
     }
 
     /// Takes note that there is nothing to send now that the path would carry.

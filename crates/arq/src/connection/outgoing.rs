@@ -15,6 +15,8 @@ use crate::sent::{Content, NewPacket};
 const ACK_ROOM: usize = 1100;
 /// Packets that may always be on their way, whatever the window says, so that messages get through.
 const ALWAYS: u64 = 8;
+/// Bytes of a Datagram frame before its payload.
+const DATAGRAM_HEADER_LEN: usize = 1;
 /// How long a path must have been idle for its next packet not to be compared with the one before.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -47,6 +49,7 @@ impl Connection {
             Phase::Connecting { .. } | Phase::Open => self
                 .send_challenge(now, out)
                 .or_else(|| self.send_general(now, out))
+                .or_else(|| self.send_next_datagram(now, out))
                 .or_else(|| self.send_probe(now, out))
                 .or_else(|| self.send_train(now, out)),
         }
@@ -149,6 +152,43 @@ impl Connection {
             self.pacer.sent(u64::from(self.wire_len(len)));
         }
         self.put_packet(now, out, &frames, content);
+        Some(self.remote)
+    }
+
+    /// The longest datagram that a packet carries now.
+    #[must_use]
+    pub fn datagram_room(&self) -> usize {
+        usize::from(self.mtu.current()).saturating_sub(self.header_len() + DATAGRAM_HEADER_LEN + CRC_LEN)
+    }
+
+    /// The longest datagram that a packet carries on any path, and whatever becomes of this one.
+    #[must_use]
+    pub fn least_datagram_room(&self) -> usize {
+        let len = self.mtu.current().min(BASE_LEN);
+        usize::from(len).saturating_sub(packet::DATA_HEADER_LEN + DATAGRAM_HEADER_LEN + CRC_LEN)
+    }
+
+    fn send_next_datagram(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        let len = self.datagrams.next_len(self.datagram_room())?;
+        let is_unheard = !matches!(self.phase, Phase::Open) && self.sent.in_flight_packets() >= ALWAYS;
+        if is_unheard || self.sent.in_flight() >= self.window() {
+            return None;
+        }
+        let rate = self.pacing_rate();
+        if let Err(at) = self.pacer.check(now, rate) {
+            self.timers.pace_datagram(at);
+            return None;
+        }
+        self.timers.datagram_sent();
+        let mut frames = Vec::with_capacity(DATAGRAM_HEADER_LEN + len);
+        packet::put_datagram_header(&mut frames);
+        frames.extend_from_slice(&self.datagrams.pop()?);
+        let len = self.header_len() + frames.len() + CRC_LEN;
+        self.pacer.sent(u64::from(self.wire_len(len)));
+        self.put_packet(now, out, &frames, Content::Datagram);
+        if !self.has_more() {
+            self.is_idle_now();
+        }
         Some(self.remote)
     }
 

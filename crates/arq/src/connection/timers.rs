@@ -29,6 +29,7 @@ pub(super) struct Timers {
     mtu: Option<Instant>,
     policy: Option<Instant>,
     control: Option<Instant>,
+    datagram: Option<Instant>,
     repeat: Option<Instant>,
     repeats: u32,
     ping: Option<Instant>,
@@ -48,6 +49,7 @@ impl Timers {
             mtu: None,
             policy: None,
             control: None,
+            datagram: None,
             repeat: None,
             repeats: 0,
             ping: None,
@@ -136,6 +138,14 @@ impl Timers {
         self.control = Some(at);
     }
 
+    pub(super) const fn pace_datagram(&mut self, at: Instant) {
+        self.datagram = Some(at);
+    }
+
+    pub(super) const fn datagram_sent(&mut self) {
+        self.datagram = None;
+    }
+
     /// A message was given: its pieces may be repeated.
     pub(super) const fn repeat_control(&mut self, _now: Instant) {
         self.repeats = 0;
@@ -198,6 +208,7 @@ impl Connection {
             timers.loss,
             waits_for_mtu,
             timers.control,
+            timers.datagram,
             repeat.map(|at| at + wait),
             timers.ping,
             self.received.deadline(timers.last_heard),
@@ -244,6 +255,9 @@ impl Connection {
         }
         if self.timers.control.is_some_and(|at| at <= now) {
             self.timers.control = None;
+        }
+        if self.timers.datagram.is_some_and(|at| at <= now) {
+            self.timers.datagram = None;
         }
         if self.probe_deadline().is_some_and(|at| at <= now) {
             self.timers.probes += 1;

@@ -6,6 +6,7 @@
 mod simulation;
 
 mod credit;
+mod datagrams;
 mod gate;
 mod handshake;
 mod hostile;

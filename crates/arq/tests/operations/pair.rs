@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use arq::{Assembly, Claim, Config, Congestion, Connection, End, First, Gate, Next, Received};
+use arq::{Assembly, Claim, Config, Congestion, Connection, DatagramError, End, First, Gate, Next, Received};
 use framing::ChunkSet;
 use framing::packet::{self, Packet, UNIT_LEN};
 
@@ -126,7 +126,8 @@ impl Pair {
             13 if b < 64 => self.abandon(u64::from(a) % CHUNKS, u64::from(b % 4)),
             13 if b < 128 => self.begin(),
             13 => self.consume(u64::from(b) * 400),
-            14 => self.say(side, usize::from(b) * usize::from(b)),
+            14 if a & 2 == 0 => self.say(side, usize::from(b) * usize::from(b)),
+            14 => self.throw(side, usize::from(b) * 6),
             15 => self.read(side),
             16 if b == 255 => self.close(side),
             16 if b > 240 => self.home.set_port(u16::from(a) + 1),
@@ -136,6 +137,20 @@ impl Pair {
                 _ => pair.deliver(side, 0),
             }),
             _ => self.damage(side, usize::from(a), b),
+        }
+    }
+
+    /// Sends a datagram, whose bytes tell its length.
+    fn throw(&mut self, side: usize, len: usize) {
+        let at = self.at();
+        let Some(end) = &mut self.ends[side] else { return };
+        let room = end.datagram_room();
+        let bytes: Vec<u8> = (0..len).map(|at| byte(len as u64, at)).collect();
+        match end.send_datagram(at, &bytes) {
+            Ok(()) => assert!(len <= room),
+            Err(DatagramError::TooLong { most, .. }) => assert!(len > room && most == room),
+            Err(DatagramError::Full) => assert!(end.footprint().datagrams > 0),
+            Err(DatagramError::NotOpen) => assert!(end.end().is_some() || !end.is_established()),
         }
     }
 
@@ -189,7 +204,11 @@ impl Pair {
         }
         let from = if side == SERVER { from } else { ADDRESSES[SERVER] };
         let Some(end) = &mut self.ends[side] else { return };
-        if let Received::Part { chunk, unit, payload } = end.handle(at, at, from, &packet, datagram.len()) {
+        let received = end.handle(at, at, from, &packet, datagram.len());
+        if let Received::Datagram(bytes) = received {
+            assert!((0..bytes.len()).all(|at| bytes[at] == byte(bytes.len() as u64, at)));
+        }
+        if let Received::Part { chunk, unit, payload } = received {
             self.waiting += (payload.len().div_ceil(UNIT_LEN) * UNIT_LEN) as u64;
             assert!(self.waiting <= self.window, "more than may wait");
             take(&mut self.assembly, chunk, unit, payload);
@@ -337,7 +356,7 @@ impl Pair {
             }
             let kept = end.footprint();
             assert!(kept.packets < 20_000 && kept.parts < 5000 && kept.ranges <= 2048, "{kept:?}");
-            assert!(kept.message_bytes <= 2 << 20, "{kept:?}");
+            assert!(kept.message_bytes <= 2 << 20 && kept.datagrams <= 64, "{kept:?}");
         }
         for side in [CLIENT, SERVER] {
             let (heard, said) = (&self.heard[1 - side], &self.said[side]);

@@ -52,6 +52,8 @@ pub struct Flow {
     /// What is still to be said beside the transfer, by the client and by the server, and what each has heard.
     pub to_say: [VecDeque<Vec<u8>>; 2],
     pub heard: [Vec<Vec<u8>>; 2],
+    /// Datagrams that have come to the client, and to the server, and when.
+    pub datagrams: [Vec<(Duration, Vec<u8>)>; 2],
     moments: Vec<Moment>,
     next_moment: Duration,
     pub most: Footprint,
@@ -82,6 +84,7 @@ impl Flow {
             done_at: Duration::ZERO,
             to_say: [up.into(), down.into()],
             heard: [Vec::new(), Vec::new()],
+            datagrams: [Vec::new(), Vec::new()],
             moments: Vec::new(),
             next_moment: Duration::ZERO,
             most: Footprint::default(),
@@ -134,6 +137,7 @@ impl Flow {
             self.most.parts = self.most.parts.max(now.parts);
             self.most.message_bytes = self.most.message_bytes.max(now.message_bytes);
             self.most.ranges = self.most.ranges.max(now.ranges);
+            self.most.datagrams = self.most.datagrams.max(now.datagrams);
         }
         self.most_open = self.most_open.max(self.assembly.open_chunks());
     }
@@ -270,13 +274,20 @@ impl Flow {
     pub fn deliver_to_client(&mut self, now: Duration, datagram: &[u8]) {
         if let Ok(packet) = Packet::parse(datagram) {
             let at = self.start + now;
-            self.client.handle(at, at, SERVER, &packet, datagram.len());
+            let received = self.client.handle(at, at, SERVER, &packet, datagram.len());
+            if let Received::Datagram(payload) = received {
+                self.datagrams[0].push((now, payload.to_vec()));
+            }
         }
     }
 
     pub fn handle_at_server(&mut self, now: Duration, from: SocketAddr, packet: &Packet<'_>, len: usize) {
         let (Some(server), at) = (&mut self.server, self.start + now) else { return };
-        if let Received::Part { chunk, unit, payload } = server.handle(at, at, from, packet, len) {
+        let received = server.handle(at, at, from, packet, len);
+        if let Received::Datagram(payload) = received {
+            self.datagrams[1].push((now, payload.to_vec()));
+        }
+        if let Received::Part { chunk, unit, payload } = received {
             // Whole units, as the credit counts them.
             self.waiting += (payload.len().div_ceil(UNIT_LEN) * UNIT_LEN) as u64;
             self.most_waiting = self.most_waiting.max(self.waiting);
