@@ -59,6 +59,14 @@ pub enum LinkError {
     /// The connection has no numbers left for the chunks of a transfer.
     #[error("too many bytes for one connection over UDP")]
     TooManyChunks,
+    /// A message is too long to go in one datagram.
+    #[error("a datagram of {len} bytes does not fit the path: the most is {most}")]
+    DatagramTooLong {
+        /// Its bytes.
+        len: usize,
+        /// The most that fit now.
+        most: usize,
+    },
     /// Chunks can't be sent unrepaired over this transport.
     #[error("plain transfers are only possible over UDP")]
     NotPlain,
@@ -84,6 +92,7 @@ impl LinkError {
             | Self::Misbehaved(_)
             | Self::Stopped
             | Self::TooManyChunks
+            | Self::DatagramTooLong { .. }
             | Self::NotPlain => false,
         }
     }

@@ -23,7 +23,7 @@ use std::io::IoSliceMut;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use framing::{ChunkSet, Message};
 
@@ -36,6 +36,9 @@ pub use udp::{Congestion, UdpEndpoint, UdpLink, UdpOptions};
 /// How long a peer may be silent, or not take what is sent to it, before the link counts as lost.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(30);
 
+/// The longest message that goes as a datagram where the path sets no limit: over TCP.
+const MAX_DATAGRAM_LEN: usize = 32 * 1024;
+
 /// A connection to one peer.
 pub trait Link: Send {
     /// The peer's address.
@@ -46,6 +49,33 @@ pub trait Link: Send {
 
     /// Waits for the next message, at most so long. A [`Message::Refuse`] comes as [`LinkError::Refused`].
     fn recv(&mut self, wait: Duration) -> Result<Message<'_>, LinkError>;
+
+    /// Sends a message that may vanish, or be overtaken: once, as soon as the path allows. `false`: the path does not take so
+    /// much, and it was not sent. Over TCP it is a message as any other.
+    fn send_datagram(&mut self, message: &Message<'_>) -> Result<bool, LinkError> {
+        self.send(message).map(|()| true)
+    }
+
+    /// The longest message that [`Link::send_datagram`] sends on every path, in bytes.
+    fn max_datagram(&self) -> usize {
+        MAX_DATAGRAM_LEN
+    }
+
+    /// Waits for the next message or datagram, at most so long, and tells when it came: `None` if nothing did.
+    ///
+    /// Datagrams are only taken between the first call of this and the next one of [`Link::recv`].
+    fn recv_any(&mut self, wait: Duration) -> Result<Option<Arrival<'_>>, LinkError> {
+        match self.recv(wait) {
+            Ok(message) => Ok(Some(Arrival { message, at: Instant::now() })),
+            Err(LinkError::Silent(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many datagrams came while so many waited that there was no room for them.
+    fn datagrams_missed(&self) -> u64 {
+        0
+    }
 
     /// Sends the chunks of `wanted`, lowest number first where the transport has a choice.
     fn send_chunks(&mut self, wanted: &ChunkSet, source: &mut dyn ChunkSource) -> Result<(), LinkError>;
@@ -100,6 +130,15 @@ pub trait Link: Send {
 
     /// A handle with which another thread can end the link at once.
     fn closer(&self) -> std::io::Result<Closer>;
+}
+
+/// A message, reliable or not, and when it came.
+#[derive(Debug)]
+pub struct Arrival<'a> {
+    /// What came.
+    pub message: Message<'a>,
+    /// When: over UDP as the kernel tells it of a datagram, otherwise when it was read.
+    pub at: Instant,
 }
 
 /// Ends a link from another thread.

@@ -22,7 +22,7 @@ use rustix::event::PollFlags;
 use seal::Channel;
 
 use crate::block::{BLOCK_CHUNKS, BLOCK_LEN, Block, ChunkRun, Pool};
-use crate::{ChunkSink, ChunkSource, Closer, Filled, IDLE_LIMIT, Link, LinkError};
+use crate::{Arrival, ChunkSink, ChunkSource, Closer, Filled, IDLE_LIMIT, Link, LinkError};
 use inbox::{Found, Inbox};
 use sealed::Sealed;
 
@@ -52,6 +52,8 @@ struct Pipe {
     /// Opens what is read and seals what is written, where there is a key.
     sealed: Option<Box<Sealed>>,
     inbox: Inbox,
+    /// When something was read last.
+    read_at: Instant,
     outbox: Vec<u8>,
     idle_limit: Duration,
     /// Whether the peer has said anything, or need not.
@@ -65,8 +67,8 @@ impl TcpLink {
         let mut pool = Pool::default();
         let inbox = Inbox::new(pool.take());
         let sealed = channel.map(|channel| Box::new(Sealed::new(channel)));
-        let pipe =
-            Pipe { stream, peer, sealed, inbox, outbox: Vec::new(), idle_limit: IDLE_LIMIT, met: true };
+        let (read_at, outbox, idle_limit) = (Instant::now(), Vec::new(), IDLE_LIMIT);
+        let pipe = Pipe { stream, peer, sealed, inbox, read_at, outbox, idle_limit, met: true };
         Ok(Self { pipe, pool, idle_limit: IDLE_LIMIT, is_answered: false })
     }
 
@@ -74,6 +76,27 @@ impl TcpLink {
     pub const fn set_idle_limit(&mut self, limit: Duration) {
         self.idle_limit = limit;
         self.pipe.idle_limit = limit;
+    }
+
+    /// Waits for the next message, at most so long: where it lies in the inbox.
+    fn next_message(&mut self, wait: Duration) -> Result<Option<Range<usize>>, LinkError> {
+        let deadline = Instant::now() + wait;
+        loop {
+            match self.pipe.inbox.next()? {
+                Some(Found::Message(payload)) => {
+                    self.is_answered = true;
+                    return Ok(Some(payload));
+                }
+                Some(Found::Chunk { chunk, .. }) => return Err(unwanted(chunk)),
+                None => {
+                    self.pipe.inbox.make_room(&mut self.pool);
+                    if !self.pipe.wait(PollFlags::IN, deadline)? {
+                        return Ok(None);
+                    }
+                    self.pipe.read()?;
+                }
+            }
+        }
     }
 
     /// Lays out frames for the chunks from `chunks.start` on behind `block[..used]` and has the source fill them.
@@ -139,22 +162,16 @@ impl Link for TcpLink {
     }
 
     fn recv(&mut self, wait: Duration) -> Result<Message<'_>, LinkError> {
-        let deadline = Instant::now() + wait;
-        let payload = loop {
-            match self.pipe.inbox.next()? {
-                Some(Found::Message(payload)) => break payload,
-                Some(Found::Chunk { chunk, .. }) => return Err(unwanted(chunk)),
-                None => {
-                    self.pipe.inbox.make_room(&mut self.pool);
-                    if !self.pipe.wait(PollFlags::IN, deadline)? {
-                        return Err(LinkError::Silent(wait));
-                    }
-                    self.pipe.read()?;
-                }
-            }
-        };
-        self.is_answered = true;
-        decode(self.pipe.inbox.bytes(payload))
+        match self.next_message(wait)? {
+            Some(payload) => decode(self.pipe.inbox.bytes(payload)),
+            None => Err(LinkError::Silent(wait)),
+        }
+    }
+
+    fn recv_any(&mut self, wait: Duration) -> Result<Option<Arrival<'_>>, LinkError> {
+        let Some(payload) = self.next_message(wait)? else { return Ok(None) };
+        let at = self.pipe.read_at;
+        Ok(Some(Arrival { message: decode(self.pipe.inbox.bytes(payload))?, at }))
     }
 
     fn send_chunks(&mut self, wanted: &ChunkSet, source: &mut dyn ChunkSource) -> Result<(), LinkError> {
@@ -431,6 +448,7 @@ impl Pipe {
             Ok(read) => {
                 self.inbox.filled(read);
                 self.met = true;
+                self.read_at = Instant::now();
                 Ok(true)
             }
             Err(LinkError::Broken(error)) if is_passing(&error) => Ok(false),

@@ -14,6 +14,7 @@ mod account;
 mod arrivals;
 mod batch;
 mod closed;
+mod datagrams;
 mod endpoint;
 mod engine;
 mod hub;
@@ -38,16 +39,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arq::{Assembly, Stats};
+use arq::{Assembly, DatagramError, Stats};
 use framing::{ChunkSet, Message};
 
 use crate::block::Pool;
-use crate::{ChunkSink, ChunkSource, Closer, IDLE_LIMIT, Link, LinkError, LinkStats, PlainReport};
+use crate::{Arrival, ChunkSink, ChunkSource, Closer, IDLE_LIMIT, Link, LinkError, LinkStats, PlainReport};
 use account::Account;
 use hub::{Handle, Hub, Request};
 use mail::Mail;
 use outbox::Outbox;
-use peer::Peer;
+use peer::{Peer, State};
 use shift::{Numbers, Shifted};
 
 pub use arq::Congestion;
@@ -178,6 +179,24 @@ impl UdpLink {
     }
 }
 
+/// The next message that is there; an error when none is, and none will be.
+fn next_message(
+    mail: &mut Mail,
+    peer: &Peer,
+    hub: &Hub,
+    state: &mut State,
+) -> Result<Option<Vec<u8>>, LinkError> {
+    if let Some(message) = mail.pop() {
+        return Ok(Some(message));
+    }
+    mail.fetch(state)?;
+    peer.arm(state, hub);
+    match (mail.pop(), state.end()) {
+        (None, Some(error)) => Err(error),
+        (message, _) => Ok(message),
+    }
+}
+
 impl Link for UdpLink {
     fn peer(&self) -> SocketAddr {
         self.address
@@ -190,17 +209,10 @@ impl Link for UdpLink {
     fn recv(&mut self, wait: Duration) -> Result<Message<'_>, LinkError> {
         let deadline = Instant::now() + wait;
         let mut state = self.peer.lock();
+        state.datagrams.close();
         self.message = loop {
-            if let Some(message) = self.mail.pop() {
+            if let Some(message) = next_message(&mut self.mail, &self.peer, self.handle.hub(), &mut state)? {
                 break message;
-            }
-            self.mail.fetch(&mut state)?;
-            self.peer.arm(&mut state, self.handle.hub());
-            if let Some(message) = self.mail.pop() {
-                break message;
-            }
-            if let Some(error) = state.end() {
-                return Err(error);
             }
             if Instant::now() >= deadline {
                 return Err(LinkError::Silent(wait));
@@ -210,6 +222,55 @@ impl Link for UdpLink {
         drop(state);
         self.is_answered = true;
         mail::decode(&self.message)
+    }
+
+    fn send_datagram(&mut self, message: &Message<'_>) -> Result<bool, LinkError> {
+        self.scratch.clear();
+        message.encode(&mut self.scratch);
+        let mut state = self.peer.lock();
+        if let Some(error) = state.end() {
+            return Err(self.mail.refusal(&mut state).unwrap_or(error));
+        }
+        match state.conn.send_datagram(Instant::now(), &self.scratch) {
+            Ok(()) => {}
+            Err(DatagramError::Full | DatagramError::NotOpen) => return Ok(false),
+            Err(DatagramError::TooLong { len, most }) => {
+                return Err(LinkError::DatagramTooLong { len, most });
+            }
+        }
+        self.peer.flush_locked(state, self.handle.hub(), &mut self.outbox);
+        Ok(true)
+    }
+
+    fn max_datagram(&self) -> usize {
+        self.peer.lock().conn.least_datagram_room()
+    }
+
+    fn recv_any(&mut self, wait: Duration) -> Result<Option<Arrival<'_>>, LinkError> {
+        let deadline = Instant::now() + wait;
+        let mut state = self.peer.lock();
+        state.datagrams.open();
+        loop {
+            if let Some((at, datagram)) = state.datagrams.pop() {
+                drop(state);
+                self.message = datagram;
+                return Ok(Some(Arrival { message: mail::decode_datagram(&self.message)?, at }));
+            }
+            if let Some(message) = next_message(&mut self.mail, &self.peer, self.handle.hub(), &mut state)? {
+                drop(state);
+                self.message = message;
+                self.is_answered = true;
+                return Ok(Some(Arrival { message: mail::decode(&self.message)?, at: Instant::now() }));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            state = self.peer.wait(state, deadline);
+        }
+    }
+
+    fn datagrams_missed(&self) -> u64 {
+        self.peer.lock().datagrams.missed()
     }
 
     fn send_chunks(&mut self, wanted: &ChunkSet, source: &mut dyn ChunkSource) -> Result<(), LinkError> {
@@ -301,6 +362,7 @@ impl Drop for UdpLink {
         self.peer.close(self.handle.hub(), &mut self.outbox);
         let mut state = self.peer.lock();
         state.inbox.clear();
+        state.datagrams.close();
         let last = std::mem::take(&mut state.farewell);
         let to = state.conn.remote();
         drop(state);

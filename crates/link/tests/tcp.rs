@@ -284,3 +284,24 @@ fn nobody_there_and_no_such_name_and_no_such_congestion_control() {
     let error = TcpEndpoint::bind("127.0.0.1:0".parse().unwrap(), &options).unwrap_err();
     assert!(error.to_string().contains("carrier-pigeon"), "{error}");
 }
+
+#[test]
+fn over_tcp_a_datagram_is_a_message_and_its_time_is_told() {
+    let (mut near, mut far) = whole(&TcpOptions::default());
+    let packet = |number| Message::Packet(framing::Packet { number, sent: 5, filler: &[1, 2, 3] });
+    let began = std::time::Instant::now();
+    for number in 0..100 {
+        assert!(far.send_datagram(&packet(number)).unwrap());
+    }
+    far.send(&Message::Stop).unwrap();
+    for number in 0..100 {
+        let arrival = near.recv_any(WAIT).unwrap().unwrap();
+        assert_eq!(arrival.message, packet(number));
+        assert!(arrival.at >= began);
+    }
+    assert_eq!(near.recv(WAIT).unwrap(), Message::Stop);
+    assert!(near.recv_any(Duration::from_millis(10)).unwrap().is_none());
+    assert_eq!((near.max_datagram(), near.datagrams_missed()), (32_768, 0));
+    drop(far);
+    assert!(matches!(near.recv_any(WAIT), Err(LinkError::Closed)));
+}

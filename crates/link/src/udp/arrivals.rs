@@ -14,6 +14,9 @@ use crate::block::Block;
 /// which is a part of the path then.
 const MOST_AGE: Duration = Duration::from_millis(5);
 
+/// A socket's buffer empties in less. More than this is a clock that was set.
+const MOST_WAIT: Duration = Duration::from_secs(1);
+
 /// The time, by the clock that durations are measured with and by the one that the kernel tells.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock {
@@ -27,10 +30,10 @@ impl Clock {
         Self { now: Instant::now(), wall: SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default() }
     }
 
-    /// When a datagram came that the kernel gave this time.
-    fn instant(&self, timestamp: Option<Duration>) -> Instant {
+    /// When a datagram came that the kernel gave this time, unless that was so long ago.
+    fn instant(&self, timestamp: Option<Duration>, most_age: Duration) -> Instant {
         let age = timestamp.map(|timestamp| self.wall.saturating_sub(timestamp));
-        age.filter(|age| *age <= MOST_AGE).and_then(|age| self.now.checked_sub(age)).unwrap_or(self.now)
+        age.filter(|age| *age <= most_age).and_then(|age| self.now.checked_sub(age)).unwrap_or(self.now)
     }
 }
 
@@ -41,8 +44,10 @@ pub(super) struct Arrival<'a> {
     pub(super) from: SocketAddr,
     /// The address of ours that it was sent to.
     pub(super) to: Option<IpAddr>,
-    /// When the kernel received it.
+    /// When the kernel received it, or now where it waited long for this program.
     pub(super) at: Instant,
+    /// When the kernel received it.
+    pub(super) stamp: Instant,
     /// The block that it lies in, and where.
     pub(super) block: &'a Arc<Block>,
     pub(super) start: usize,
@@ -83,7 +88,8 @@ pub(super) fn parse<'a>(
     let len = meta.len.min(block.bytes().len());
     let stride = meta.stride.max(1);
     let dense = is_dense(len);
-    let at = clock.instant(meta.timestamp);
+    let at = clock.instant(meta.timestamp, MOST_AGE);
+    let stamp = clock.instant(meta.timestamp, MOST_WAIT);
     let mut garbage = 0;
     for start in (0..len).step_by(stride) {
         let end = len.min(start + stride);
@@ -94,6 +100,7 @@ pub(super) fn parse<'a>(
                     from: meta.addr,
                     to: meta.dst_ip,
                     at,
+                    stamp,
                     block,
                     start,
                     end,

@@ -205,7 +205,11 @@ impl Engine {
         for arrival in group {
             let received = state.conn.handle(now, arrival.at, arrival.from, &arrival.packet, arrival.len());
             let (chunk, what, payload, end) = match received {
-                Received::Nothing | Received::Datagram(_) => continue,
+                Received::Nothing => continue,
+                Received::Datagram(payload) => {
+                    state.datagrams.push(arrival.stamp, payload);
+                    continue;
+                }
                 Received::Plain { .. } if state.inbox.is_full() => continue,
                 Received::Part { chunk, unit, payload } => {
                     (chunk, What::Part(unit), payload, arrival.end - CRC_LEN)

@@ -92,7 +92,12 @@ const fn is_refusal(error: &LinkError) -> bool {
 
 /// Reads a message of the conversation.
 pub(super) fn decode(message: &[u8]) -> Result<Message<'_>, LinkError> {
-    match Message::decode(message.get(1..).unwrap_or_default())? {
+    decode_datagram(message.get(1..).unwrap_or_default())
+}
+
+/// Reads a message that came as a datagram: only the conversation sends those.
+pub(super) fn decode_datagram(message: &[u8]) -> Result<Message<'_>, LinkError> {
+    match Message::decode(message)? {
         Message::Refuse { refusal, text } => Err(LinkError::Refused { refusal, text: text.to_owned() }),
         message => Ok(message),
     }

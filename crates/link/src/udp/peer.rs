@@ -9,6 +9,7 @@ use arq::{Connection, End};
 use framing::Refusal;
 
 use super::accept::WINDOW;
+use super::datagrams::Datagrams;
 use super::hub::{Hub, Request};
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Outcome};
@@ -34,6 +35,7 @@ pub(super) struct Peer {
 pub(super) struct State {
     pub(super) conn: Connection,
     pub(super) inbox: Inbox,
+    pub(super) datagrams: Datagrams,
     /// When the I/O thread will look after it; it must be told when that is too late.
     pub(super) armed: Option<Instant>,
     /// The address of ours that the peer knows, where this machine has several.
@@ -97,6 +99,7 @@ impl Peer {
         let state = State {
             conn,
             inbox: Inbox::default(),
+            datagrams: Datagrams::default(),
             armed: None,
             local,
             broken: None,

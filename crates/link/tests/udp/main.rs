@@ -1,6 +1,7 @@
 //! The link over UDP, through a relay that harms it, and against peers that are strange or gone.
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+mod datagrams;
 mod hostile;
 mod relay;
 mod store;
