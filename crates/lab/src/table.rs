@@ -50,6 +50,20 @@ impl Row {
         format!("{}  {}/{}\n", self.here, self.transport, self.received)
     }
 
+    /// The row as an object.
+    pub(crate) fn object(&self) -> serde_json::Value {
+        serde_json::json!({
+            "event": "here",
+            "over": self.transport.to_string(),
+            "file": self.file,
+            "bytes": self.bytes,
+            "seconds": self.elapsed.as_secs_f64(),
+            "md5_source": self.here.to_string(),
+            "md5_receiver": self.there.map(|there| there.to_string()),
+            "md5_same": self.is_same(),
+        })
+    }
+
     fn cells(&self) -> [String; COLUMNS] {
         let seconds = self.elapsed.as_secs_f64();
         let verdict = match self.there {
