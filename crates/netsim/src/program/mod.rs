@@ -8,6 +8,7 @@ mod namespaces;
 mod netlink;
 mod presets;
 mod record;
+mod relay;
 mod report;
 mod run;
 mod stage;
@@ -47,7 +48,7 @@ fn act(task: &Task) -> Result<ExitCode> {
     match task {
         Task::Run(arguments) => run::run(arguments),
         Task::Shell(arguments) => run::shell(arguments),
-        Task::Relay(_) => anyhow::bail!("not yet"),
+        Task::Relay(arguments) => relay::run(arguments),
         Task::Doctor(arguments) if arguments.print_apparmor => {
             print!("{}", doctor::apparmor_profile());
             Ok(ExitCode::SUCCESS)
@@ -60,7 +61,7 @@ fn act(task: &Task) -> Result<ExitCode> {
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {
-    if error.downcast_ref::<netsim::TextError>().is_some() {
+    if error.is::<netsim::TextError>() || error.is::<relay::NotOnStreams>() {
         return USAGE;
     }
     match error.downcast_ref::<NotStarted>() {

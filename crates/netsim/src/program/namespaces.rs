@@ -78,7 +78,15 @@ impl Rights {
 /// Everyone keeps the number they have.
 fn enter_user_namespace() -> Result<()> {
     let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    unshare(CloneFlags::CLONE_NEWUSER)?;
+    // A thread that was joined may still be on its way out, and the kernel takes a namespace for whole programs only.
+    let mut attempts = 0;
+    while let Err(error) = unshare(CloneFlags::CLONE_NEWUSER) {
+        attempts += 1;
+        if error != nix::errno::Errno::EINVAL || attempts > 1000 {
+            return Err(error.into());
+        }
+        thread::sleep(std::time::Duration::from_millis(1));
+    }
     let write = |file: &str, text: String| {
         fs::write(format!("/proc/self/{file}"), text)
             .with_context(|| format!("cannot write /proc/self/{file}"))

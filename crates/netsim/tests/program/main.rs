@@ -3,6 +3,7 @@
 
 mod commands;
 mod records;
+mod relay;
 mod roles;
 mod table;
 

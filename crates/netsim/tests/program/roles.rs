@@ -22,7 +22,7 @@ fn role() {
         Ok("reset-server") => reset_server(),
         Ok("reset-client") => reset_client(),
         Ok("udp-server") => udp_server(),
-        Ok("udp-client") => udp_client(CHUNKS, CHUNK + 16, Duration::from_millis(2)),
+        Ok("udp-client") => udp_client(CHUNKS, CHUNK + 16, Duration::from_millis(4)),
         Ok("small-udp-client") => udp_client(3000, 100, Duration::from_micros(100)),
         _ => {}
     }
@@ -134,10 +134,10 @@ fn udp_client(count: usize, length: usize, pause: Duration) {
         std::thread::sleep(pause);
     }
     socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    for _ in 0..40 {
-        // After its answer the server may be gone, which the kernel tells as an error.
-        if socket.send(&END.to_be_bytes()).is_err() || socket.recv(&mut [0; 16]).is_ok() {
-            break;
-        }
-    }
+    let answered = (0..100).any(|_| {
+        // Until the server has its socket, or when it has gone, the kernel tells of it as an error.
+        let _ = socket.send(&END.to_be_bytes());
+        socket.recv(&mut [0; 16]).is_ok()
+    });
+    assert!(answered, "the server did not answer");
 }

@@ -15,8 +15,14 @@ fn server(result: &Result, field: &str) -> u64 {
 /// Runs the case with every user and backend that works here.
 fn each(protocol: &str, faults: &str, judge: impl Fn(&Result)) {
     for setting in settings() {
-        let run = Run::new(setting).with(["--up", faults, "--seed", "4", "--delay", "5ms"]);
-        let result = run.play(&format!("{protocol}-server"), &format!("{protocol}-client"));
+        let result = loop {
+            let run = Run::new(setting).with(["--up", faults, "--seed", "4", "--delay", "5ms"]);
+            let result = run.play(&format!("{protocol}-server"), &format!("{protocol}-client"));
+            // A machine so busy that the server's socket overflowed tells nothing of the link.
+            if result.server["overflows"].as_u64().is_none_or(|overflows| overflows == 0) {
+                break result;
+            }
+        };
         eprintln!("{setting:?} {protocol} {faults}: {} {}", result.server, result.stats["up"]);
         judge(&result);
     }
