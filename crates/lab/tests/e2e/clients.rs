@@ -69,7 +69,7 @@ fn one_client_too_many_is_told_so_and_may_come_again(transport: Transport) {
     first.hear(|message| matches!(message, Message::Hello(_)).then_some(()));
 
     let output = scene.run(&server, &["--retry", "0", "song.mp3"]);
-    assert_eq!((output.code(), output.stdout.as_str()), (Some(5), ""));
+    assert_eq!((output.code(), output.stdout.as_str()), (Some(5), ""), "{}", output.stderr);
     assert_eq!(
         output.stderr,
         format!(

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use crate::pair::{Diary, Pair};
 use framing::frame::{self, Frame, HEADER_LEN, Kind};
 use framing::{
-    Checksum, DecisionRun, Digest, Entry, EntryKind, Get, Hasher, Hello, Message, Offer, PageBuilder, Part,
-    Sent, SentOutcome,
+    Checksum, DecisionRun, Digest, Entry, EntryKind, Generate, Get, Hasher, Hello, Message, Offer,
+    PageBuilder, Part, Sent, SentOutcome,
 };
 use link::{Listener, TcpEndpoint, TcpOptions};
 use session::{Service, SessionError, Summary};
@@ -47,6 +47,10 @@ impl Rogue {
             entries: files.len() as u32,
             bytes,
         }));
+        self.manifest(files);
+    }
+
+    fn manifest(&mut self, files: &[(&[u8], u64)]) {
         let mut page = PageBuilder::default();
         for (path, len) in files {
             let kind = EntryKind::File { len: *len };
@@ -306,4 +310,182 @@ fn a_sender_that_keeps_its_digests_to_itself_is_hung_up_on() {
         rogue.say(&Message::End(Part::Chunks));
     };
     assert_refused(silent, "did not send the digest of each file");
+}
+
+/// A whole and honest transfer of a file `x` of 5 bytes.
+fn honest(rogue: &mut Rogue) {
+    rogue.put(&[(b"x", 5)]);
+    rogue.frame(Kind::Chunk, 0, b"12345");
+    rogue.sent(0, Hasher::digest(Checksum::Md5, b"12345"));
+    rogue.say(&Message::End(Part::Chunks));
+}
+
+#[test]
+fn what_is_no_request_ends_a_conversation_however_well_it_began() {
+    let answers = [
+        Message::Echoed(b"x"),
+        Message::Here(b""),
+        Message::Making { length: 1, seed: 1 },
+        Message::End(Part::Listing),
+        Message::End(Part::Transfer),
+        Message::End(Part::Want),
+        Message::Hello(Hello { features: 0, software: "again" }),
+        Message::Declined { refusal: framing::Refusal::Policy, text: "no" },
+    ];
+    for answer in answers {
+        let pair = Pair::new();
+        let (heard, served) = attack(&pair, |rogue| {
+            honest(rogue);
+            rogue.say(&answer);
+        });
+        let error = served.unwrap_err().to_string();
+        assert!(error.contains(&format!("{} does not belong here", answer.name())), "{error}");
+        assert!(heard.contains("End(Transfer)") && heard.contains("Refuse {"), "{heard}");
+        assert_eq!(std::fs::read(pair.to("x")).unwrap(), b"12345");
+    }
+}
+
+#[test]
+fn a_chunk_between_requests_was_not_asked_for() {
+    let (heard, served) = attack(&Pair::new(), |rogue| {
+        honest(rogue);
+        rogue.frame(Kind::Chunk, 0, b"12345");
+    });
+    assert!(served.unwrap_err().to_string().contains("which nobody asked for"));
+    assert!(heard.contains("Refuse {"), "{heard}");
+}
+
+#[test]
+fn late_words_between_requests_are_passed_over() {
+    let (heard, served) = attack(&Pair::new(), |rogue| {
+        honest(rogue);
+        for _ in 0..3 {
+            rogue.say(&Message::Working);
+            rogue.say(&Message::End(Part::Chunks));
+            rogue.sent(0, Hasher::digest(Checksum::Md5, b"12345"));
+            rogue.say(&Message::Stop);
+        }
+        rogue.say(&Message::Echo(b"well"));
+    });
+    assert_eq!(served.unwrap().unwrap().verified, 1);
+    assert!(heard.ends_with("Echoed([119, 101, 108, 108])\n"), "{heard}");
+}
+
+#[test]
+fn requests_need_not_wait_for_the_answer_to_the_one_before() {
+    let (heard, served) = attack(&Pair::new(), |rogue| {
+        rogue.hello();
+        for _ in 0..100 {
+            rogue.say(&Message::Echo(b"a"));
+            rogue.say(&Message::List(b""));
+            rogue.say(&Message::Chdir(b"\xff/../.."));
+            rogue.say(&Message::Generate(Generate {
+                checksum: Checksum::Md5,
+                plain: false,
+                length: u64::MAX,
+                seed: 0,
+            }));
+        }
+    });
+    assert!(matches!(served, Ok(None)), "{served:?}");
+    for (answer, count) in [("Echoed(", 100), ("End(Listing)", 100), ("Declined {", 200)] {
+        assert_eq!(heard.matches(answer).count(), count, "{answer}");
+    }
+}
+
+#[test]
+fn a_message_that_is_not_well_formed_is_refused_wherever_it_comes() {
+    let malformed: [&[u8]; 6] = [
+        b"\x13\0\x01",
+        b"\x14\xff\xff",
+        b"\x16\x09aaaaaaaabbbbbbbb",
+        b"\x16\x01",
+        b"\x1e",
+        &[0x11; framing::MAX_ECHO_LEN + 2],
+    ];
+    for payload in malformed {
+        let (heard, served) = attack(&Pair::new(), |rogue| {
+            rogue.hello();
+            rogue.say(&Message::Echo(b"a"));
+            rogue.frame(Kind::Message, 0, payload);
+        });
+        assert!(matches!(served, Err(SessionError::Link(_))), "{served:?}");
+        assert!(heard.contains("Echoed([97])") && heard.contains("Refuse { refusal: Protocol"), "{heard}");
+    }
+}
+
+/// Holds a conversation with a server that says this, and then nothing more.
+fn with_server(
+    said: impl FnOnce(&mut Rogue) + Send,
+    client: impl FnOnce(&mut session::Conversation) -> Result<(), SessionError>,
+) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut server = Rogue(listener.accept().unwrap().0);
+            server.say(&Message::Hello(Hello { features: u32::MAX, software: "rogue server" }));
+            said(&mut server);
+            server.hear();
+        });
+        let link = link::TcpLink::connect(&address, &TcpOptions::default()).unwrap();
+        let caller = session::Caller { software: "test-client", observer: &Diary::default() };
+        let mut conversation = session::Conversation::begin(Box::new(link), caller).unwrap();
+        let error = client(&mut conversation).unwrap_err();
+        assert!(!conversation.is_open());
+        error.to_string()
+    })
+}
+
+#[test]
+fn a_server_that_answers_wrongly_is_left() {
+    let diary = Diary::default();
+    let caller = session::Caller { software: "test-client", observer: &diary };
+    let echo = |conversation: &mut session::Conversation| conversation.echo(b"a", caller).map(drop);
+    let list = |conversation: &mut session::Conversation| conversation.list(b"", caller).map(drop);
+    let chdir = |conversation: &mut session::Conversation| conversation.chdir(b"", caller).map(drop);
+    let error = with_server(|server| server.say(&Message::Here(b"")), echo);
+    assert!(error.contains("Here does not belong here"), "{error}");
+    let error = with_server(|server| server.say(&Message::End(Part::Transfer)), list);
+    assert!(error.contains("End does not belong here"), "{error}");
+    let error = with_server(|server| server.say(&Message::Working), chdir);
+    assert!(error.contains("closed"), "{error}");
+    for name in [&b""[..], b".", b"..", b"a/b", b"/"] {
+        let mut page = PageBuilder::default();
+        let kind = EntryKind::Directory;
+        page.push(&Entry { kind, mode: 0, mtime: 0, mtime_nanos: 0, path: name });
+        let error = with_server(|server| server.say(&Message::Entries(page.page())), list);
+        assert!(error.contains("no name"), "{error}");
+    }
+}
+
+#[test]
+fn a_server_that_makes_another_text_than_was_asked_for_is_left() {
+    let pair = Pair::new();
+    let store = pair.store("to");
+    let diary = Diary::default();
+    let caller = session::Caller { software: "test-client", observer: &diary };
+    let generate = |conversation: &mut session::Conversation| {
+        let mut job = session::GetJob::generate(5, 1, Checksum::Md5);
+        conversation.generate(&mut job, &store, caller).map(drop)
+    };
+    for (length, seed) in [(6, 1), (5, 2)] {
+        let error = with_server(|server| server.say(&Message::Making { length, seed }), generate);
+        assert!(error.contains("Making does not belong here"), "{error}");
+    }
+    let offers: [&[(&[u8], u64)]; 4] = [&[], &[(b"x", 6)], &[(b"x", 2), (b"y", 3)], &[(b"x", 5), (b"y", 0)]];
+    for files in offers {
+        let error = with_server(
+            |server| {
+                server.say(&Message::Making { length: 5, seed: 1 });
+                let bytes = files.iter().map(|(_, len)| len).sum();
+                let entries = files.len() as u32;
+                server.say(&Message::Offer(Offer { checksum: Checksum::Md5, plain: false, entries, bytes }));
+                server.manifest(files);
+            },
+            generate,
+        );
+        assert!(error.contains("another file than it was to make"), "{error}");
+    }
+    assert_eq!(std::fs::read_dir(pair.to("")).unwrap().count(), 0);
 }
