@@ -35,6 +35,8 @@ pub fn with_retry<C, T, E: Into<SessionError>>(
     loop {
         let error = match attempt {
             Ok(done) => return Ok(done),
+            // It was there before: only its port still is.
+            Err(SessionError::Link(LinkError::Unanswered)) => LinkError::Closed.into(),
             Err(error) => error,
         };
         if watch.moved.swap(0, Ordering::Relaxed) > 0 {
@@ -69,5 +71,44 @@ impl Observer for Watch<'_> {
             self.moved.fetch_add(*bytes, Ordering::Relaxed);
         }
         self.observer.event(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use link::ConnectError;
+
+    use super::*;
+
+    struct Nobody;
+
+    impl Observer for Nobody {
+        fn event(&self, _: &Event<'_>) {}
+    }
+
+    /// Tries with links that end like this, one after the other.
+    fn end_with(
+        window: Duration,
+        ends: impl IntoIterator<Item = Option<LinkError>>,
+    ) -> Result<(), SessionError> {
+        let mut ends = ends.into_iter();
+        let connect = || Ok::<_, ConnectError>(());
+        let run = |(), _: &dyn Observer| match ends.next().flatten() {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        };
+        with_retry(window, &Nobody, connect, run)
+    }
+
+    #[test]
+    fn who_was_there_before_may_close_without_a_word() {
+        let long = Duration::from_secs(60);
+        end_with(long, [Some(LinkError::Closed), Some(LinkError::Unanswered), None]).unwrap();
+        let unanswered = |ended| matches!(ended, Err(SessionError::Link(LinkError::Unanswered)));
+        assert!(unanswered(end_with(long, [Some(LinkError::Unanswered)])));
+        let ends = std::iter::once(Some(LinkError::Closed));
+        let ends = ends.chain(std::iter::repeat_with(|| Some(LinkError::Unanswered)));
+        let gone = end_with(Duration::from_millis(150), ends);
+        assert!(matches!(gone, Err(SessionError::Link(LinkError::Closed))), "{gone:?}");
     }
 }
