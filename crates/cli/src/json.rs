@@ -14,7 +14,8 @@
 //! | `note` | something worth knowing | `text`, `path` |
 //! | `done` | a transfer came to its end | `peer`, `side`, `name`, `complete`, `verified`, `already_there`, `directories`, `kept`, `differs`, `damaged`, `changed`, `unreadable`, `refused`, `skipped`, `bytes`, `moved`, `seconds`, `bytes_per_second`, `exit_code`; on UDP `packets` (sent), `lost` (of them), `parts` (of chunks sent), `sent_again` (of them), `wire_bytes` (of all datagrams), `rtt_min_ms`, `rtt_avg_ms`, `datagram` (bytes of a full one), `limiter` (why it was not faster); `lost`, `parts`, `sent_again` and `datagram` not of a plain transfer |
 //! | `making` | a server makes a text up, which is then transferred | `peer`, `length`, `seed` |
-//! | `echo` | a server sent back what it was sent | `peer`, `bytes` |
+//! | `echo` | a server sent back what it was sent | `peer`, `bytes`; on a client also `text`, `rtt_ms` |
+//! | `entry` | something is in a directory of the server | `peer`, `name`, `kind` (`file` or `directory`), `bytes`, `modified` (RFC 3339), `mode` |
 //! | `list` | a server told what files it has | `peer`, `path`, `entries` |
 //! | `chdir` | a server went to another directory with its client | `peer`, `path` |
 //! | `raw` | a file was sent or kept with `--raw` | `side`, `peer`, `name`, `bytes`, `seconds`, `bytes_per_second`, `checksum`, `here`; over UDP `datagrams`; of a client `answer_bytes`, `answer` or `answer_checksum` |

@@ -24,6 +24,19 @@ pub(crate) struct View {
     pub(crate) dir: PathBuf,
     /// Whether several things were named. A server finds out by itself.
     pub(crate) is_several: bool,
+    /// What becomes of what was received.
+    pub(crate) fate: Fate,
+}
+
+/// What becomes of what was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is kept under the name that it got.
+    Kept,
+    /// It is kept as this file, whatever it is called on the other side.
+    KeptAs(PathBuf),
+    /// It is counted and removed.
+    Removed,
 }
 
 /// What is known of a whole transfer while its files are told of.
@@ -80,12 +93,18 @@ impl View {
         match (self.is_server, report.side) {
             (true, Side::Receiver) => Some(format!("from {}", self.peer)),
             (true, Side::Sender) => Some(format!("to {}", self.peer)),
+            (false, Side::Receiver) if self.fate == Fate::Removed => {
+                Some(format!("{}, not kept", units::count(report.len, "character", "characters")))
+            }
             (false, Side::Receiver) => Some(format!("as {}", self.local_path(report.name))),
             (false, Side::Sender) => None,
         }
     }
 
     fn local_path(&self, name: &OsStr) -> String {
+        if let Fate::KeptAs(path) = &self.fate {
+            return escape::name(path.as_os_str());
+        }
         let dir = if self.dir == Path::new(".") { Path::new("") } else { &self.dir };
         escape::name(dir.join(name).as_os_str())
     }
@@ -164,7 +183,10 @@ impl View {
 
     /// What went wrong with a file or directory, if something did.
     pub(crate) fn failure(&self, report: &FileReport<'_>) -> Option<String> {
-        let own = self.own_name(report);
+        let own = match &self.fate {
+            Fate::KeptAs(path) => escape::name(path.as_os_str()),
+            Fate::Kept | Fate::Removed => self.own_name(report),
+        };
         let peer = &self.peer;
         let text = match (report.outcome, report.side) {
             (Outcome::Differs { here, .. }, Side::Sender) => format!(

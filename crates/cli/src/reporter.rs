@@ -12,7 +12,7 @@ use session::{Event, FileReport, Observer, Outcome, Side, Summary};
 use crate::exit::Exit;
 use crate::plain::Canvas;
 use crate::progress::Bars;
-use crate::report::{Extent, FEW, View, failures};
+use crate::report::{Extent, FEW, View, failures, line};
 use crate::screen::Screen;
 use crate::{escape, json, units};
 
@@ -49,6 +49,8 @@ struct State {
     path: Option<LinkStats>,
     /// Whether chunks are sent once, and not repaired.
     is_plain: bool,
+    /// Whether the other side makes the file now that is to be received.
+    is_made: bool,
     told: Instant,
     checksum: &'static str,
 }
@@ -78,6 +80,17 @@ impl Reporter {
         self.clear();
         let state = &mut *self.state();
         *state = State::new(state.software.take());
+    }
+
+    /// Tells as one who has met the other side before, which calls itself so.
+    pub(crate) fn knowing(self, software: Option<String>) -> Self {
+        self.state().software = software;
+        self
+    }
+
+    /// What the other side calls itself, once it has answered.
+    pub(crate) fn software(&self) -> Option<String> {
+        self.state().software.clone()
     }
 
     /// Whether the other side has ever answered.
@@ -270,6 +283,14 @@ impl Observer for Reporter {
                         bytes,
                         is_told: false,
                     };
+                    if state.is_made {
+                        let parts = [
+                            Some(plan.label()),
+                            Some(units::size(bytes)),
+                            Some(format!("on {}", self.view.peer)),
+                        ];
+                        self.screen.say(&line("ready", parts));
+                    }
                     state.started = Instant::now();
                     state.bars = self.screen.bars().map(|bars| Bars::new(bars, &plan.label(), files));
                     state.plan = Some(plan);
@@ -326,7 +347,9 @@ impl Reporter {
             let object = json!({ "event": "making", "peer": peer, "length": length, "seed": seed });
             self.screen.object(&object);
         } else if !self.view.is_server {
-            self.screen.say(&format!("{peer} makes a file of {characters}, seed {seed}"));
+            let parts = [Some(format!("{characters}, seed {seed}")), Some(format!("on {peer}"))];
+            self.screen.say(&line("make", parts));
+            self.state().is_made = true;
         } else if self.screen.voice().verbose {
             self.screen.say(&format!("{peer}  makes a file of {characters}, seed {seed}"));
         }
@@ -371,6 +394,7 @@ impl State {
             current: OsString::new(),
             path: None,
             is_plain: false,
+            is_made: false,
             told: now,
             checksum: "",
         }

@@ -23,7 +23,7 @@ use session::{Service, SessionError, Side, Store, StoreOptions, refuse, serve};
 use crate::exit::{self, Exit, Problem};
 use crate::interrupt::Wake;
 use crate::key::{self, Given};
-use crate::report::View;
+use crate::report::{Fate, View};
 use crate::reporter::Reporter;
 use crate::screen::Screen;
 use crate::{Bind, Program, address, escape, units};
@@ -239,7 +239,13 @@ impl House {
         seat.on_panic(move || {
             house.complain(peer, "this program has a fault, please report it", Exit::Failed);
         });
-        let view = View { is_server: true, peer: peer.to_string(), dir: ".".into(), is_several: false };
+        let view = View {
+            is_server: true,
+            peer: peer.to_string(),
+            dir: ".".into(),
+            is_several: false,
+            fate: Fate::Kept,
+        };
         let guest = Guest::new(self, peer, Reporter::new(self.screen.clone(), view));
         match serve(&mut *link, &self.service, &guest) {
             Ok(_) => {

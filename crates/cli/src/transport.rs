@@ -66,7 +66,7 @@ pub trait Bind: clap::Args {
 }
 
 /// A transport that a client can connect with; also the flags of its own.
-pub trait Connect: clap::Args {
+pub trait Connect: clap::Args + Send + Sync + 'static {
     /// The server that a client turns to unless it is told otherwise.
     const SERVER: &'static str;
     /// The port of a server that was given without one.

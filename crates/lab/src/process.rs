@@ -20,7 +20,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -89,8 +89,19 @@ impl Process {
 
     /// Starts any command, with its output collected and nothing to read.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        Self::spawn_reading(command.stdin(Stdio::null()))
+    }
+
+    /// Starts any command, with its output collected; what is written to the pipe is what it reads.
+    pub fn spawn_with_pipe(command: &mut Command) -> io::Result<(Self, ChildStdin)> {
+        let mut process = Self::spawn_reading(command.stdin(Stdio::piped()))?;
+        let pipe = process.child.stdin.take().ok_or_else(|| io::Error::other("the program has no pipe"))?;
+        Ok((process, pipe))
+    }
+
+    fn spawn_reading(command: &mut Command) -> io::Result<Self> {
         let started = Instant::now();
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let pipes = child.stdout.take().zip(child.stderr.take());
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let (Some((stdout, stderr)), Some(pid)) = (pipes, pid) else {
@@ -308,6 +319,15 @@ mod tests {
             (output.code(), output.stdout.as_str(), output.stderr.as_str()),
             (Some(7), "out\n", "err\n")
         );
+    }
+
+    #[test]
+    fn a_program_reads_what_it_is_given() {
+        let (process, mut pipe) = Process::spawn_with_pipe(Command::new("cat").arg("-")).unwrap();
+        io::Write::write_all(&mut pipe, b"one\n").unwrap();
+        process.wait_for_line(LIMIT, |line| (line == "one").then_some(())).unwrap();
+        drop(pipe);
+        assert_eq!(process.wait(LIMIT).unwrap().stdout, "one\n");
     }
 
     #[test]

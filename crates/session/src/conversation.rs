@@ -64,6 +64,20 @@ impl Conversation {
         self.is_open
     }
 
+    /// This conversation, unless it is known that the server has left it meanwhile.
+    #[must_use]
+    pub fn still_there(mut self) -> Option<Self> {
+        while self.is_open && self.greeting.is_some() {
+            match self.link.recv(Duration::ZERO) {
+                // Late words of the transfer before.
+                Ok(Message::Working | Message::Sent(_) | Message::End(Part::Chunks)) => {}
+                Err(LinkError::Silent(_)) => break,
+                Ok(_) | Err(_) => self.is_open = false,
+            }
+        }
+        self.is_open.then_some(self)
+    }
+
     /// Waits until the server has greeted, if it has not.
     pub fn meet(&mut self, caller: Caller<'_>) -> Result<(), SessionError> {
         self.check_open()?;

@@ -17,17 +17,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 ///
 /// Gives up when it has been without a connection for `window` in all since the last byte of a file moved. The first
 /// connection is tried once: a server that isn't there is an error at once. What a connection is, is the caller's affair: a
-/// link, or a conversation that was begun before.
+/// link, or a conversation that was begun before. `connect` is told how long to wait before it tries.
 pub fn with_retry<C, T, E: Into<SessionError>>(
     window: Duration,
     observer: &dyn Observer,
-    mut connect: impl FnMut() -> Result<C, E>,
+    mut connect: impl FnMut(Duration) -> Result<C, E>,
     mut run: impl FnMut(C, &dyn Observer) -> Result<T, SessionError>,
 ) -> Result<T, SessionError> {
     let watch = Watch { observer, moved: AtomicU64::new(0) };
     let mut without = Duration::ZERO;
     let mut pause = FIRST_PAUSE;
-    let mut attempt = run(connect().map_err(Into::into)?, &watch);
+    let mut attempt = run(connect(Duration::ZERO).map_err(Into::into)?, &watch);
     if matches!(attempt, Err(SessionError::Link(LinkError::Unanswered))) {
         // It has never been there for this side, and would do the same again.
         return attempt;
@@ -48,12 +48,15 @@ pub fn with_retry<C, T, E: Into<SessionError>>(
         }
         observer.event(&Event::Retrying { error: &error.to_string(), wait: pause });
         let lost = Instant::now();
-        std::thread::sleep(pause);
-        let connected = connect();
+        let connected = connect(pause);
         without += lost.elapsed();
         pause = (pause * 2).min(LONGEST_PAUSE);
         attempt = match connected {
-            Ok(connection) => run(connection, &watch),
+            // It did answer before: now it is not there.
+            Ok(connection) => run(connection, &watch).map_err(|error| match error {
+                SessionError::Link(LinkError::Unanswered) => LinkError::Closed.into(),
+                error => error,
+            }),
             Err(error) => Err(error.into()),
         };
     }

@@ -1,27 +1,34 @@
 //! The command line of a client.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::Resettable;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use super::landing::Landing;
 use crate::address::ServerAddress;
 use crate::exit::{EXIT_CODES, Exit};
 use crate::flags::{self, ChecksumName, IfExistsName, Typed, Voice};
 use crate::key::KeyFlags;
+use crate::prompt::grammar;
 use crate::{Connect, Program, units};
 
 /// Names the server where no flag does.
 const SERVER_VARIABLE: &str = "TANDEM_SERVER";
-/// Examples, for help and for whoever gave no words at all.
+/// The commands, but for what nobody would take for a file's name.
+pub(super) const COMMANDS: [&str; 5] = ["put", "get", "ls", "echo", "generate"];
+/// Examples, for help and for whoever gave wrong words.
 const EXAMPLES: &str = "\
 Examples:
   CLIENT chamber.mp4                         send a file to this machine
   CLIENT --server nas.local song.mp3 album   send a file and a directory
   CLIENT get song.mp3 --to in                fetch a file into the directory in
   CLIENT put get                             send a file whose name is a command
+  CLIENT ls album                            show what is there
+  CLIENT generate 1000 --to 1000.txt         have the server make a file, and fetch it
+  CLIENT                                     open a prompt, or read commands from a pipe
   CLIENT --raw song.mp3                      send the bytes alone, to nc or any program";
 
 /// Flags that say nothing where no protocol is spoken.
@@ -35,7 +42,8 @@ meets its own source.";
 /// What a client was asked to do.
 #[derive(Debug, Parser)]
 #[command(
-    about = "Sends files and directories to a server, or fetches them, and proves with a checksum that they arrived",
+    about = "Sends files and directories to a server, or fetches them, and proves with a checksum that they arrived; \
+             without a word it opens a prompt",
     disable_help_subcommand = true,
     args_override_self = true,
     subcommand_value_name = "COMMAND"
@@ -89,6 +97,20 @@ enum Command {
         #[arg(value_name = "FILE|DIR", required = true)]
         paths: Vec<PathBuf>,
     },
+    /// Show what is in the server's directory, or in one below it
+    Ls {
+        /// A directory or a file of the server
+        #[arg(value_name = "PATH")]
+        path: Option<OsString>,
+    },
+    /// Have the server say something back, and see how long that takes
+    Echo {
+        /// What it is to say
+        #[arg(value_name = "TEXT", required = true)]
+        text: Vec<OsString>,
+    },
+    /// Have the server make a file of N characters, and fetch it
+    Generate(GenerateArgs),
 }
 
 /// What is to be fetched, and where to.
@@ -108,6 +130,37 @@ pub(super) struct GetArgs {
     pub(super) if_exists: IfExistsName,
 }
 
+impl GetArgs {
+    /// Where it goes.
+    pub(super) fn landing(&self) -> Landing<'_> {
+        Landing { dir: &self.to, prefix: &self.prefix, if_exists: self.if_exists.into() }
+    }
+}
+
+/// A file that the server is to make.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct GenerateArgs {
+    /// How many characters it is to have
+    #[arg(value_name = "N", value_parser = grammar::parse_length, allow_negative_numbers = true)]
+    pub(crate) length: u64,
+    /// Keep it as FILE; otherwise it is received, verified, counted and removed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: Option<PathBuf>,
+    /// What its characters come from: the same number always makes the same file
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// What to do when FILE exists and is not the same
+    #[arg(long, value_name = "WHAT", default_value = "fail", requires = "to")]
+    pub(crate) if_exists: IfExistsName,
+}
+
+impl GenerateArgs {
+    /// One of so many characters, with nothing else said.
+    pub(crate) const fn of(length: u64) -> Self {
+        Self { length, to: None, seed: 0, if_exists: IfExistsName::Fail }
+    }
+}
+
 /// The work of a client.
 #[derive(Debug)]
 pub(super) enum Work {
@@ -115,6 +168,14 @@ pub(super) enum Work {
     Put(Vec<PathBuf>),
     /// Fetch these.
     Get(GetArgs),
+    /// Show what is there.
+    List(Option<OsString>),
+    /// Have this said back.
+    Echo(OsString),
+    /// Have a file made.
+    Generate(GenerateArgs),
+    /// Whatever somebody types.
+    Prompt,
     /// Send this file without a protocol, or what is typed.
     Raw(Option<PathBuf>),
 }
@@ -154,15 +215,16 @@ impl<T: Connect> ClientArgs<T> {
         }
         let examples = examples::<T>(program);
         match self.command.take() {
-            None if paths.is_empty() => {
-                Err(format!("nothing to do: name a file or directory to send\n\n{examples}"))
-            }
+            None if paths.is_empty() => Ok(Work::Prompt),
             None => Ok(Work::Put(paths)),
             Some(_) if !paths.is_empty() => Err(format!(
                 "a command must be the first word; to send a file of that name, use put\n\n{examples}"
             )),
             Some(Command::Put { paths }) => Ok(Work::Put(paths)),
             Some(Command::Get(get)) => Ok(Work::Get(get)),
+            Some(Command::Ls { path }) => Ok(Work::List(path)),
+            Some(Command::Echo { text }) => Ok(Work::Echo(text.join(OsStr::new(" ")))),
+            Some(Command::Generate(generate)) => Ok(Work::Generate(generate)),
         }
     }
 }
@@ -203,7 +265,7 @@ pub(super) fn is_like_command(name: &Path) -> bool {
                 typed.get(skip..).zip(meant.get(miss..)).is_some_and(|(typed, meant)| typed == meant)
             })
     };
-    ["get", "put", "send", "help"].iter().any(|command| is_near(command))
+    COMMANDS.iter().chain(&["dl", "send", "help"]).any(|command| is_near(command))
 }
 
 fn examples<T: Connect>(program: Program) -> String {
@@ -216,7 +278,9 @@ fn command<T: Connect>(program: Program) -> clap::Command {
         .override_usage(flags::help(
             program,
             "CLIENT [OPTIONS] <FILE|DIR>...\n       CLIENT [OPTIONS] get <NAME>... [--to <DIR>] [--prefix <P>] [--if-exists <WHAT>]\n       \
-             CLIENT [OPTIONS] put <FILE|DIR>...\n       CLIENT [OPTIONS] --raw [FILE|-]",
+             CLIENT [OPTIONS] put <FILE|DIR>...\n       \
+             CLIENT [OPTIONS] ls [PATH] | echo <TEXT>... | generate <N>\n       \
+             CLIENT [OPTIONS]\n       CLIENT [OPTIONS] --raw [FILE|-]",
         ))
         .mut_arg("key_file", KeyFlags::without_empty_variable)
         .mut_arg("server", |server| {
@@ -263,6 +327,28 @@ mod tests {
         assert_eq!(put("-- get"), ["get"]);
         assert_eq!(put("help"), ["help"]);
         assert_eq!(put("put -- -x"), ["-x"]);
+    }
+
+    fn work(words: &str) -> Work {
+        parse(words).unwrap().work(PROGRAM).unwrap()
+    }
+
+    #[test]
+    fn whoever_says_nothing_gets_a_prompt() {
+        assert!(matches!(work(""), Work::Prompt));
+        assert!(matches!(work("--server nas --json"), Work::Prompt));
+    }
+
+    #[test]
+    fn other_requests_are_commands() {
+        assert!(matches!(work("ls"), Work::List(None)));
+        assert!(matches!(work("ls a --json"), Work::List(Some(path)) if path == "a"));
+        assert!(matches!(work("echo a b"), Work::Echo(text) if text == "a b"));
+        assert!(matches!(work("generate 7"), Work::Generate(args) if args == GenerateArgs::of(7)));
+        let Work::Generate(args) = work("generate 7 --to f --seed 5 --if-exists overwrite") else { panic!() };
+        assert_eq!((args.to, args.seed), (Some("f".into()), 5));
+        assert_eq!(args.if_exists, IfExistsName::Overwrite);
+        assert_eq!(put("put ls echo generate"), ["ls", "echo", "generate"]);
     }
 
     #[test]
@@ -339,10 +425,14 @@ mod tests {
             "get a --if-exists explode",
             "get a --prefix ../",
             "a --key-file",
+            "echo",
+            "generate",
+            "generate -5",
+            "generate 5 --if-exists fail",
+            "ls a b",
         ] {
             assert!(parse(words).is_err(), "{words}");
         }
-        assert!(parse("").unwrap().work(PROGRAM).unwrap_err().contains("tcp-client chamber.mp4"));
         assert!(parse("a -v get b").unwrap().work(PROGRAM).unwrap_err().contains("first word"));
     }
 }

@@ -7,11 +7,23 @@ use session::Faults;
 use super::*;
 
 fn client() -> View {
-    View { is_server: false, peer: "127.0.0.1:8120".to_owned(), dir: ".".into(), is_several: false }
+    View {
+        is_server: false,
+        peer: "127.0.0.1:8120".to_owned(),
+        dir: ".".into(),
+        is_several: false,
+        fate: Fate::Kept,
+    }
 }
 
 fn server() -> View {
-    View { is_server: true, peer: "127.0.0.1:40312".to_owned(), dir: ".".into(), is_several: false }
+    View {
+        is_server: true,
+        peer: "127.0.0.1:40312".to_owned(),
+        dir: ".".into(),
+        is_several: false,
+        fate: Fate::Kept,
+    }
 }
 
 fn digest() -> Digest {
@@ -300,4 +312,23 @@ fn what_was_not_repaired_says_where_it_is() {
     let summary = Summary { verified: 1, damaged: 1, differs: 1, ..Summary::default() };
     let line = client().summary(&summary, Side::Sender, None, OsStr::new(""), 0);
     assert!(line.starts_with("sent  1 file, 1 damaged, 1 failed   "), "{line}");
+}
+
+#[test]
+fn a_made_file_is_called_as_it_was_asked_for_or_counted() {
+    let report = FileReport {
+        path: OsStr::new("generated-5.txt"),
+        name: OsStr::new("it"),
+        len: 5,
+        ..report(Side::Receiver, Outcome::Verified(digest()))
+    };
+    let told = |fate, report: &FileReport<'_>| {
+        let view = View { fate, ..client() };
+        view.file(report).or_else(|| view.failure(report)).unwrap()
+    };
+    let first = |text: String| text.lines().next().unwrap().to_owned();
+    assert!(first(told(Fate::Removed, &report)).ends_with("   5 characters, not kept"));
+    assert!(first(told(Fate::KeptAs("in/it".into()), &report)).ends_with("   as in/it"));
+    let refused = FileReport { outcome: Outcome::Refused("no"), ..report };
+    assert_eq!(told(Fate::KeptAs("in/it".into()), &refused), "cannot store in/it: no");
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{ChildStdin, Command};
 
 use lab::Transport;
 use lab::process::{LIMIT, Output, Process, Server, program, start_client};
@@ -61,10 +62,41 @@ impl Scene {
         self.start(server.address(), args).wait(LIMIT).unwrap()
     }
 
+    /// Runs a client that reads these lines.
+    pub(crate) fn say(&self, server: &Server, lines: impl AsRef<[u8]>) -> Output {
+        self.say_with(server, &[], lines)
+    }
+
+    /// Runs a client with these flags that reads these lines.
+    pub(crate) fn say_with(&self, server: &Server, args: &[&str], lines: impl AsRef<[u8]>) -> Output {
+        let (client, mut pipe) = self.start_talk(server.address(), args);
+        // It may leave before it has read all.
+        let _ = pipe.write_all(lines.as_ref());
+        drop(pipe);
+        client.wait(LIMIT).unwrap()
+    }
+
+    /// Starts a client that reads lines.
+    pub(crate) fn start_talk(&self, server: SocketAddr, args: &[&str]) -> (Process, ChildStdin) {
+        let mut command = Command::new(program(self.transport.client()).unwrap());
+        command.args(["--server", &server.to_string()]).args(args).current_dir(self.from(""));
+        Process::spawn_with_pipe(&mut command).unwrap()
+    }
+
     /// Writes a file to send.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
         fs::create_dir_all(self.from(name).parent().unwrap()).unwrap();
         fs::write(self.from(name), bytes).unwrap();
+    }
+
+    /// What is in the directory that clients run in, in order.
+    pub(crate) fn sent_names(&self) -> Vec<String> {
+        let names = fs::read_dir(self.from(""))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
     }
 
     /// What was received under final names, by its path.

@@ -65,7 +65,8 @@ fn put_through(pair: &Pair, damage: impl FnMut(u64) -> Damage + Send) -> Summary
         let summary = session::with_retry(
             Duration::from_secs(20),
             &*pair.diary,
-            || {
+            |wait| {
+                std::thread::sleep(wait);
                 TcpLink::connect(&near, &TcpOptions::default())
                     .map(|link| Box::new(link) as Box<dyn link::Link>)
             },
