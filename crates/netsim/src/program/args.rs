@@ -55,8 +55,9 @@ Your shell runs at the client's end (10.77.0.1). With --server, its command runs
 const RELAY_HELP: &str = "\
 A relay has no packets. With udp, each datagram is one: it can be lost, delayed, doubled, reordered and damaged (a datagram \
 with flipped bits is dropped, as the kernel's checksum would; fixup and neutral damage reaches the program). With tcp, the \
-kernels on both sides repair everything, so nothing can be lost: loss and flipped bits stall the stream for 200 ms instead, \
-blackouts stall it for as long as they last, and resets cut it. To see what loss does to TCP itself, use `netsim run`.";
+kernels on both sides repair everything, so nothing can be lost: loss, a full queue and flipped bits stall the stream for 200 ms \
+instead, blackouts stall it for as long as they last, what is held back holds up what is behind it, doubles do not show, and \
+resets cut it. To see what loss does to TCP itself, use `netsim run`.";
 
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {

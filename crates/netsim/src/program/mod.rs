@@ -61,7 +61,7 @@ fn act(task: &Task) -> Result<ExitCode> {
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {
-    if error.is::<netsim::TextError>() || error.is::<relay::NotOnStreams>() {
+    if error.is::<netsim::TextError>() {
         return USAGE;
     }
     match error.downcast_ref::<NotStarted>() {

@@ -3,7 +3,6 @@
 mod tcp;
 mod udp;
 
-use std::fmt;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use netsim::{Direction, Faults, Link};
+use netsim::{Direction, Link};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::args::{Protocol, RelayArguments};
@@ -25,22 +24,6 @@ pub(super) const STALL: Duration = Duration::from_millis(200);
 /// Bytes of IPv4 and UDP before each datagram's.
 const UDP_OVERHEAD: u32 = 28;
 
-/// A fault that a stream cannot have.
-#[derive(Debug)]
-pub(super) struct NotOnStreams(&'static str);
-
-impl fmt::Display for NotOnStreams {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: a relay of TCP has no packets, so it cannot drop, reorder or double any; `netsim run` can",
-            self.0
-        )
-    }
-}
-
-impl std::error::Error for NotOnStreams {}
-
 /// What all threads of a relay share.
 struct Shared {
     start: Instant,
@@ -53,9 +36,8 @@ struct Shared {
 pub(super) fn run(arguments: &RelayArguments) -> Result<ExitCode> {
     let texts = arguments.link.texts()?;
     let mut faults = [texts[0].faults().context("up")?, texts[1].faults().context("down")?];
-    match arguments.proto {
-        Protocol::Tcp => faults.iter().try_for_each(fit_for_streams)?,
-        Protocol::Udp => faults.iter_mut().for_each(|faults| faults.overhead += UDP_OVERHEAD),
+    if arguments.proto == Protocol::Udp {
+        faults.iter_mut().for_each(|faults| faults.overhead += UDP_OVERHEAD);
     }
     let seed = seed(&arguments.link);
     let link = |direction: Direction| {
@@ -105,23 +87,10 @@ fn introduce(
     eprintln!("netsim: down: {down}");
     if arguments.proto == Protocol::Tcp {
         eprintln!(
-            "netsim: on TCP a relay stalls and cuts the stream, and cannot lose packets: each loss is a stall of {} ms here. \
-             `netsim run` shows what loss does to TCP itself",
+            "netsim: on TCP a relay stalls and cuts the stream, and cannot lose packets: each loss is a stall of {} ms here, \
+             what is overtaken waits, and doubles do not show. `netsim run` shows what they do to TCP itself",
             STALL.as_millis()
         );
-    }
-}
-
-fn fit_for_streams(faults: &Faults) -> Result<(), NotOnStreams> {
-    let refused = [
-        (faults.queue.is_some(), "--queue"),
-        (faults.reorder.is_some(), "--reorder"),
-        (faults.duplicate > 0.0, "--dup"),
-        (faults.jitter.is_some_and(|jitter| jitter.reorders), "--jitter with :reorders"),
-    ];
-    match refused.into_iter().find(|(asked, _)| *asked) {
-        Some((_, flag)) => Err(NotOnStreams(flag)),
-        None => Ok(()),
     }
 }
 

@@ -31,6 +31,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long a command may take to end by itself after Ctrl-C, which the terminal has told it too.
 const OWN_TIME: Duration = Duration::from_secs(1);
 
+/// How long after its start a server that has ended may still begin to listen in the background.
+const BACKGROUND: Duration = Duration::from_millis(500);
+
 /// A command that could not be started.
 #[derive(Debug)]
 pub(super) struct NotStarted {
@@ -187,7 +190,7 @@ fn start_client(words: &[std::ffi::OsString], end: &End) -> Result<Actor> {
     Actor::start(command, &program.to_string_lossy())
 }
 
-fn wait_until_it_listens(server: &mut Actor, end: &End, most: Duration) -> Result<()> {
+fn wait_until_it_listens(server: &mut Actor, end: &End, mut most: Duration) -> Result<()> {
     let began = Instant::now();
     let mut pause = Duration::from_millis(5);
     loop {
@@ -201,6 +204,7 @@ fn wait_until_it_listens(server: &mut Actor, end: &End, most: Duration) -> Resul
                 anyhow::bail!("the server ended before it listened ({})", in_words(status));
             }
             // It may have gone into the background.
+            most = most.min(BACKGROUND);
         }
         if began.elapsed() > most {
             match listeners.first() {
@@ -209,6 +213,9 @@ fn wait_until_it_listens(server: &mut Actor, end: &End, most: Duration) -> Resul
                      let it listen on {SERVER} or 0.0.0.0",
                     listener.port
                 ),
+                None if server.ended.is_some() => {
+                    eprintln!("netsim: the server has ended (exit code 0), and nothing listens");
+                }
                 None => eprintln!(
                     "netsim: the server does not listen after {most:?}; starting the command all the same"
                 ),

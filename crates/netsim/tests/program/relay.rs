@@ -132,17 +132,21 @@ fn a_server_that_is_not_there() {
 }
 
 #[test]
-fn what_streams_cannot_have_is_refused() {
-    for faults in ["--dup=1%", "--reorder=1%", "--rate=1mbit --queue=10p", "--jitter=5ms:reorders"] {
-        let mut command = netsim(User::Myself);
-        command.args(["relay", "--proto", "tcp", "--listen", "127.0.0.1:0", "--to", "127.0.0.1:1"]);
-        let output = command.args(faults.split(' ')).output().unwrap();
-        let said = super::stderr(&output);
-        assert!(
-            output.status.code() == Some(2) && said.contains("a relay of TCP has no packets"),
-            "{faults}: {said}"
-        );
-    }
+fn a_stream_stays_whole_whatever_happens() {
+    let faults = [
+        "--loss=2%",
+        "--dup=20%",
+        "--reorder=20%:1ms-9ms",
+        "--jitter=5ms:reorders",
+        "--rate=20mbit",
+        "--queue=200p",
+        "--corrupt=2%:bits",
+    ];
+    let relay = Relay::start("tcp", echo_server(), &faults);
+    let bytes = (0..100_000_u32).flat_map(u32::to_be_bytes).collect::<Vec<_>>();
+    assert!(echo(relay.address, &bytes).unwrap() == bytes);
+    let stats = relay.end();
+    assert_eq!(stats["up"]["refused"], 0);
 }
 
 #[test]
