@@ -91,7 +91,7 @@ mod tests {
         ends: impl IntoIterator<Item = Option<LinkError>>,
     ) -> Result<(), SessionError> {
         let mut ends = ends.into_iter();
-        let connect = || Ok::<_, ConnectError>(());
+        let connect = |_wait| Ok::<_, ConnectError>(());
         let run = |(), _: &dyn Observer| match ends.next().flatten() {
             Some(error) => Err(error.into()),
             None => Ok(()),
