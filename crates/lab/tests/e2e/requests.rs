@@ -199,12 +199,20 @@ fn many_clients_talk_at_the_same_time(transport: Transport) {
 /// Longer than a link may be silent in the middle of a request. That is [`link::IDLE_LIMIT`], so it takes its time.
 fn who_asks_for_nothing_for_a_while_stays_connected(transport: Transport) {
     let scene = Scene::new(transport);
-    scene.write("song.mp3", &noise(1, 100_000));
+    scene.write("song.mp3", &noise(1, 5_000_000));
     let server = scene.serve(&[]);
+    let mut quiet = connect(&scene, &server);
+    quiet.meet(CALLER).unwrap();
     let mut client = connect(&scene, &server);
-    client.meet(CALLER).unwrap();
-    std::thread::sleep(link::IDLE_LIMIT + link::IDLE_LIMIT / 10);
-    client.echo(b"still there?", CALLER).unwrap();
     put(&scene, &mut client, "song.mp3");
-    client.finish();
+    let packets = |client: &Conversation| client.link().stats().map_or(0, |stats| stats.packets_sent);
+    let before = packets(&client);
+    std::thread::sleep(link::IDLE_LIMIT + link::IDLE_LIMIT / 10);
+    let sent = packets(&client) - before;
+    assert!(sent < 40, "{sent} packets to stay connected");
+    for mut client in [client, quiet] {
+        client.echo(b"still there?", CALLER).unwrap();
+        put(&scene, &mut client, "song.mp3");
+        client.finish();
+    }
 }
