@@ -86,11 +86,16 @@ impl Exit {
             SessionError::Connect(error) => Self::of_connect(error),
             SessionError::Link(LinkError::Refused { .. } | LinkError::Unanswered)
             | SessionError::NotOffered(_) => Self::Refused,
-            SessionError::Link(error) if error.is_passing() => Self::NoLink,
+            SessionError::Link(error) | SessionError::StreamCut { error, .. } if error.is_passing() => {
+                Self::NoLink
+            }
             SessionError::Declined { .. } => Self::Refused,
             SessionError::Source(_) | SessionError::Store(_) => Self::LocalFile,
             SessionError::TooManyNames | SessionError::TooLongToEcho(_) => Self::Usage,
-            SessionError::Link(_) | SessionError::Manifest(_) | SessionError::Thread(_) => Self::Failed,
+            SessionError::Link(_)
+            | SessionError::StreamCut { .. }
+            | SessionError::Manifest(_)
+            | SessionError::Thread(_) => Self::Failed,
         }
     }
 

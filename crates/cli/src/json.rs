@@ -37,7 +37,7 @@ use std::time::Duration;
 use framing::Digest;
 use link::LinkStats;
 use serde_json::{Map, Value, json};
-use session::{Answer, Faults, FileReport, Outcome, Side, Summary};
+use session::{Answer, Faults, FileReport, Outcome, Side, StreamPlan, Summary};
 
 use crate::exit::Exit;
 use crate::{plain, units};
@@ -66,6 +66,7 @@ pub(crate) fn answer(answer: &Answer<'_>, peer: &str) -> Value {
         Answer::Echo { .. } => event("echo"),
         Answer::List { .. } => event("list"),
         Answer::Chdir { .. } => event("chdir"),
+        Answer::Stream { .. } => event("stream"),
     };
     object.insert("peer".to_owned(), peer.into());
     match *answer {
@@ -77,8 +78,20 @@ pub(crate) fn answer(answer: &Answer<'_>, peer: &str) -> Value {
             object.insert("entries".to_owned(), entries.into());
         }
         Answer::Chdir { path } => put_name(&mut object, "path", path),
+        Answer::Stream { plan, sent } => object.extend(stream_plan(plan, Some(sent))),
     }
     object.into()
+}
+
+/// What a stream was to be, and how many packets of it were sent.
+pub(crate) fn stream_plan(plan: StreamPlan, sent: Option<u64>) -> [(String, Value); 4] {
+    [
+        ("count", plan.count.into()),
+        ("interval_ns", plan.interval.into()),
+        ("size", plan.size.into()),
+        ("sent", sent.into()),
+    ]
+    .map(|(key, value): (&str, Value)| (key.to_owned(), value))
 }
 
 /// The word for a side.

@@ -59,6 +59,11 @@ pub(crate) fn answer(answer: &Answer<'_>) -> String {
             format!("listed {}: {}", place(path), units::count(entries, "entry", "entries"))
         }
         Answer::Chdir { path } => format!("went to {}", place(path)),
+        Answer::Stream { plan, sent } => {
+            let packets = units::count(sent, "packet", "packets");
+            let left = if sent == plan.count { String::new() } else { format!(" of {}", plan.count) };
+            format!("streamed {packets}{left}, {} bytes each", plan.size)
+        }
     }
 }
 

@@ -334,6 +334,8 @@ impl Observer for Reporter {
             Event::File(report) => self.file(report),
             // Only a server hears these, and tells of them itself.
             Event::Transferred { .. } | Event::Answered(_) | Event::Declined { .. } => {}
+            // Told by whoever asked for it.
+            Event::Streaming { .. } | Event::Packet(_) => {}
             Event::Retrying { error, wait } => self.retrying(error, wait),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use framing::{Feature, Generate, Get, MAX_ECHO_LEN, MAX_PATH_LEN, Message, Name, Offer, PageBuilder, Part};
@@ -14,6 +15,7 @@ use crate::listing::{self, Listed};
 use crate::receive::{hear_offer, receive};
 use crate::send::Sending;
 use crate::store::Store;
+use crate::stream::{self, StreamPlan, StreamReport};
 use crate::{Caller, GetJob, How, PutJob, SessionError, Wish};
 
 /// What a server sent back.
@@ -34,6 +36,8 @@ pub struct Conversation {
     /// What the server has said of itself, once it was heard.
     greeting: Option<Greeting>,
     is_open: bool,
+    /// The number of the next stream's first packet.
+    streamed: u64,
 }
 
 impl std::fmt::Debug for Conversation {
@@ -49,7 +53,7 @@ impl Conversation {
     /// Greets the server. Its own greeting is not waited for, so that the first request leaves together with this.
     pub fn begin(mut link: Box<dyn Link>, caller: Caller<'_>) -> Result<Self, SessionError> {
         greet(link.as_mut(), caller.software, &[Feature::Blake3])?;
-        Ok(Self { link, greeting: None, is_open: true })
+        Ok(Self { link, greeting: None, is_open: true, streamed: 0 })
     }
 
     /// The link that it is held over.
@@ -212,6 +216,26 @@ impl Conversation {
         let rtt = began.elapsed();
         self.is_open = true;
         Ok(Echo { bytes, rtt })
+    }
+
+    /// Has the server send packets at set times, until all were sent or `stop` is set: what became of them. The observer
+    /// hears of each.
+    pub fn stream(
+        &mut self,
+        plan: StreamPlan,
+        stop: &AtomicBool,
+        caller: Caller<'_>,
+    ) -> Result<StreamReport, SessionError> {
+        // Packets shall not come while the greeting is waited for.
+        self.meet(caller)?;
+        self.greeting(caller)?.must_have(Feature::Stream)?;
+        self.is_open = false;
+        let report = stream::receive(self.link.as_mut(), plan, self.streamed, stop, caller);
+        self.is_open = matches!(report, Ok(_) | Err(SessionError::Declined { .. }));
+        if report.is_ok() {
+            self.streamed += plan.count;
+        }
+        report
     }
 
     /// What is in a directory of the server, or the file of that path: `path` counts from the served directory, and is empty

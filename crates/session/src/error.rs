@@ -7,6 +7,7 @@ use link::{ConnectError, LinkError};
 
 use crate::source::SourceError;
 use crate::store::StoreError;
+use crate::stream::StreamReport;
 
 /// Why a conversation ended early.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,14 @@ pub enum SessionError {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+    /// The link was lost in the middle of a stream.
+    #[error("{error}")]
+    StreamCut {
+        /// How it was lost.
+        error: LinkError,
+        /// What had come by then.
+        report: Box<StreamReport>,
+    },
     /// What was asked is not done: the side that was asked said why. Only its client hears this; the conversation goes on.
     #[error("{text}")]
     Declined {
@@ -53,7 +62,7 @@ impl SessionError {
     #[must_use]
     pub const fn is_passing(&self) -> bool {
         match self {
-            Self::Link(error) => error.is_passing(),
+            Self::Link(error) | Self::StreamCut { error, .. } => error.is_passing(),
             Self::Connect(error) => error.is_passing(),
             _ => false,
         }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use framing::{ChunkSet, Digest, Refusal};
 use link::LinkStats;
 
+use crate::stream::{StreamPacket, StreamPlan};
+
 /// Takes note of what happens. Called from several threads; must be quick.
 pub trait Observer: Send + Sync {
     /// Something happened.
@@ -106,6 +108,13 @@ pub enum Event<'a> {
         /// The reason, as the client was told.
         why: &'a str,
     },
+    /// A server has begun to send a stream.
+    Streaming {
+        /// Its packets.
+        plan: StreamPlan,
+    },
+    /// A packet of a stream has come.
+    Packet(&'a StreamPacket),
     /// The link was lost; a new one is tried.
     Retrying {
         /// Why it was lost, or why the last attempt failed.
@@ -129,6 +138,13 @@ pub enum Answer<'a> {
         path: &'a OsStr,
         /// How many files and directories.
         entries: u64,
+    },
+    /// It sent a stream.
+    Stream {
+        /// What it was to be.
+        plan: StreamPlan,
+        /// How many packets were sent.
+        sent: u64,
     },
     /// It went to another directory with its client.
     Chdir {

@@ -35,6 +35,7 @@ mod serve;
 mod sets;
 mod source;
 pub mod store;
+mod stream;
 
 use std::ffi::OsString;
 use std::time::Instant;
@@ -53,6 +54,10 @@ pub use retry::with_retry;
 pub use serve::{Service, serve};
 pub use source::{SourceError, Sources};
 pub use store::{IfExists, Store, StoreError, StoreOptions};
+pub use stream::{
+    Bar, Gaps, MAX_STREAM_COUNT, MAX_STREAM_INTERVAL, MAX_STREAM_RATE, PacketKind, StreamPacket, StreamPlan,
+    StreamReport,
+};
 
 /// Who calls, and who wants to hear what happens.
 #[derive(Clone, Copy)]

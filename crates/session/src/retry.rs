@@ -52,7 +52,11 @@ pub fn with_retry<C, T, E: Into<SessionError>>(
         without += lost.elapsed();
         pause = (pause * 2).min(LONGEST_PAUSE);
         attempt = match connected {
-            Ok(connection) => run(connection, &watch),
+            // It did answer before: now it is not there.
+            Ok(connection) => run(connection, &watch).map_err(|error| match error {
+                SessionError::Link(LinkError::Unanswered) => LinkError::Closed.into(),
+                error => error,
+            }),
             Err(error) => Err(error.into()),
         };
     }
@@ -91,7 +95,7 @@ mod tests {
         ends: impl IntoIterator<Item = Option<LinkError>>,
     ) -> Result<(), SessionError> {
         let mut ends = ends.into_iter();
-        let connect = |_wait| Ok::<_, ConnectError>(());
+        let connect = || Ok::<_, ConnectError>(());
         let run = |(), _: &dyn Observer| match ends.next().flatten() {
             Some(error) => Err(error.into()),
             None => Ok(()),

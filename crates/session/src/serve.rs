@@ -18,6 +18,7 @@ use crate::receive::{hear_offer, receive};
 use crate::send::answer_get;
 use crate::source::{SourceError, Sources, missing};
 use crate::store::{SafePath, Store};
+use crate::stream::{self, StreamPlan};
 use crate::{Caller, How, SessionError};
 
 /// How long a client may take from one request to the next.
@@ -48,6 +49,7 @@ impl Service {
             (Feature::Echo, true),
             (Feature::List, self.gives),
             (Feature::Generate, self.gives),
+            (Feature::Stream, true),
         ];
         offered.into_iter().filter(|(_, on)| *on).map(|(feature, _)| feature).collect()
     }
@@ -79,7 +81,7 @@ fn converse(
     let features = service.features(link);
     greet(link, caller.software, &features)?;
     meet(link, observer)?;
-    let mut serving = Serving { link, service, caller, is_met: false, here: None, total: None };
+    let mut serving = Serving { link, service, caller, is_met: false, here: None, streamed: 0, total: None };
     while let Some(asked) = serving.next()? {
         match serving.answer(asked) {
             Ok(()) => {}
@@ -95,6 +97,7 @@ enum Asked {
     Put(Offer),
     Get { how: How, follow: bool, paths: Result<Vec<SafePath>, (Refusal, String)> },
     Generate { how: How, made: Made },
+    Stream(StreamPlan),
     Echo(Vec<u8>),
     List(Vec<u8>),
     Chdir(Vec<u8>),
@@ -142,6 +145,8 @@ struct Serving<'a> {
     is_met: bool,
     /// The directory that it has gone to; `None` for the served one.
     here: Option<SafePath>,
+    /// The number of the next stream's first packet.
+    streamed: u64,
     /// What it transferred so far.
     total: Option<Summary>,
 }
@@ -172,6 +177,7 @@ impl Serving<'_> {
             Asked::Put(offer) => self.take(offer),
             Asked::Get { how, follow, paths } => self.give(how, follow, paths),
             Asked::Generate { how, made } => self.generate(how, made),
+            Asked::Stream(plan) => self.stream(plan),
             Asked::Echo(bytes) => self.echo(&bytes),
             Asked::List(path) => self.list(&path),
             Asked::Chdir(path) => self.chdir(&path),
@@ -214,6 +220,15 @@ impl Serving<'_> {
                 self.service.store.below(path).map_err(|error| missing(path.as_path(), error).into())
             }
         }
+    }
+
+    fn stream(&mut self, plan: StreamPlan) -> Result<(), Unanswered> {
+        plan.check(self.link.max_datagram()).map_err(Unanswered::policy)?;
+        let first = self.streamed;
+        self.streamed += plan.count;
+        let sent = stream::send(self.link, plan, first)?;
+        self.caller.observer.event(&Event::Answered(Answer::Stream { plan, sent }));
+        Ok(())
     }
 
     fn echo(&mut self, bytes: &[u8]) -> Result<(), Unanswered> {
@@ -341,6 +356,7 @@ impl Asked {
                 follow: get.follow,
                 paths: paths_of(get),
             },
+            Message::Stream(asked) => Self::Stream(StreamPlan::of(*asked)),
             Message::Generate(asked) => Self::Generate {
                 how: How { checksum: asked.checksum, plain: asked.plain },
                 made: Made { length: asked.length, seed: asked.seed },

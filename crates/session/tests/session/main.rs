@@ -10,4 +10,5 @@ mod pair;
 mod plain;
 mod raw;
 mod requests;
+mod streams;
 mod transfer;

@@ -23,7 +23,7 @@ pub(crate) struct Client<'a> {
 
 impl Client<'_> {
     /// The names in a directory, each directory with a slash.
-    fn names(&mut self, path: &str) -> Result<Vec<String>, SessionError> {
+    pub(crate) fn names(&mut self, path: &str) -> Result<Vec<String>, SessionError> {
         let caller = Caller { software: "test-client", observer: &*self.pair.diary };
         let listed = self.conversation.list(path.as_bytes(), caller)?;
         let shown = |one: &Listed| {
