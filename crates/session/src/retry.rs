@@ -52,11 +52,7 @@ pub fn with_retry<C, T, E: Into<SessionError>>(
         without += lost.elapsed();
         pause = (pause * 2).min(LONGEST_PAUSE);
         attempt = match connected {
-            // It did answer before: now it is not there.
-            Ok(connection) => run(connection, &watch).map_err(|error| match error {
-                SessionError::Link(LinkError::Unanswered) => LinkError::Closed.into(),
-                error => error,
-            }),
+            Ok(connection) => run(connection, &watch),
             Err(error) => Err(error.into()),
         };
     }
@@ -95,7 +91,7 @@ mod tests {
         ends: impl IntoIterator<Item = Option<LinkError>>,
     ) -> Result<(), SessionError> {
         let mut ends = ends.into_iter();
-        let connect = || Ok::<_, ConnectError>(());
+        let connect = |_wait| Ok::<_, ConnectError>(());
         let run = |(), _: &dyn Observer| match ends.next().flatten() {
             Some(error) => Err(error.into()),
             None => Ok(()),

@@ -175,7 +175,7 @@ impl Call<'_> {
             SendError::Link(error) => {
                 let why = exit::plain_words(&error.to_string());
                 let text = format!(
-                    "cannot send {} to {server}: {why}; what it has of it is not known",
+                    "cannot send {} to {server}: {why}; whether it has kept any of it is not known",
                     escape::name(name)
                 );
                 Problem::new(Exit::NoLink, text)
