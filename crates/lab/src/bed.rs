@@ -19,6 +19,8 @@ use crate::{PREFIX, md5};
 const SERVER: &str = "10.77.0.2";
 /// What `--plain` sends at beside the rate of the path, so that it is the faults that are seen and not a queue that is full.
 const PLAIN_SHARE: f64 = 0.8;
+/// Faults that only packets can have.
+const PACKET_FAULTS: [&str; 3] = ["--queue", "--dup", "--reorder"];
 /// What one run may take beyond its client.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -188,7 +190,12 @@ fn run_between(case: &Case, way: Way, load: Load<'_>, seed: u64, limit: Duration
     let server = ["exec".to_owned()].into_iter().chain(server.iter().map(|word| quoted(word)));
     let server: Vec<String> = server.collect();
     let mut command = Command::new(program("netsim")?);
-    command.arg("run").args(&case.faults).args(["--seed", &seed.to_string(), "--log", &at("log.jsonl")]);
+    command.arg("run").args(&case.faults).args([
+        "--seed",
+        &seed.to_string(),
+        "--stats-json",
+        &at("stats.json"),
+    ]);
     command.args(["--server", &server.join(" "), "--"]);
     command.arg(end).args([at("client-end.json"), format!("{}", limit.as_secs_f64()), at("client.json")]);
     command.arg(program(transport.client())?).args(["--server", &format!("{SERVER}:{port}")]);
@@ -207,7 +214,8 @@ fn run_relayed(case: &Case, way: Way, load: Load<'_>, seed: u64, limit: Duration
     let mut relay = Command::new(program("netsim")?);
     relay.args(["relay", "--listen", "127.0.0.1:0", "--to", &server.address().to_string()]);
     relay.args(["--proto", &transport.to_string(), "--seed", &seed.to_string()]);
-    relay.args(&case.faults);
+    relay.args(["--stats-json", &load.dir.join("stats.json").display().to_string()]);
+    relay.args(relayed_faults(case, transport));
     let relay = Process::spawn(relay.stdin(Stdio::null()))?;
     let address = relay
         .wait_for_line(LIMIT, |line| {
@@ -226,6 +234,22 @@ fn run_relayed(case: &Case, way: Way, load: Load<'_>, seed: u64, limit: Duration
     Ok(())
 }
 
+/// The faults of a case that a relay can have: a stream has no packets to drop, double or reorder.
+fn relayed_faults(case: &Case, transport: Transport) -> Vec<String> {
+    let is_had = |flag: &str| transport == Transport::Udp || !PACKET_FAULTS.contains(&flag);
+    let had = |words: &[String]| -> Vec<String> {
+        words.as_chunks::<2>().0.iter().filter(|pair| is_had(&pair[0])).flatten().cloned().collect()
+    };
+    let mut faults = had(&case.faults);
+    for pair in faults.as_chunks_mut::<2>().0 {
+        if matches!(pair[0].as_str(), "--up" | "--down") {
+            let words: Vec<String> = pair[1].split_whitespace().map(str::to_owned).collect();
+            pair[1] = had(&words).join(" ");
+        }
+    }
+    faults.as_chunks::<2>().0.iter().filter(|pair| !pair[1].is_empty()).flatten().cloned().collect()
+}
+
 /// A word for the shell that `netsim` may start a command with.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
@@ -240,7 +264,7 @@ fn judge(load: Load<'_>, client: &str) -> anyhow::Result<Run> {
     let end = object(&text(load.dir, "client-end.json")).context("the client left no report")?;
     let events: Vec<Value> = client.lines().filter_map(object).collect();
     let last = |name: &str| events.iter().rfind(|event| event["event"] == name).cloned();
-    let log = text(load.dir, "log.jsonl");
+    let stats = object(&text(load.dir, "stats.json")).unwrap_or_default();
     let name = load.file.file_name().context("the file has no name")?.to_string_lossy().into_owned();
     let has_counters = load.dir.join("server-end.json").exists();
     Ok(Run {
@@ -252,8 +276,8 @@ fn judge(load: Load<'_>, client: &str) -> anyhow::Result<Run> {
         file: last("file"),
         client: has_counters.then_some(end),
         server: object(&text(load.dir, "server-end.json")),
-        up: Traffic::of(&log, "up"),
-        down: Traffic::of(&log, "down"),
+        up: Traffic::of(&stats, "up"),
+        down: Traffic::of(&stats, "down"),
     })
 }
 
@@ -287,6 +311,14 @@ mod tests {
     fn words_reach_the_shell_whole() {
         assert_eq!(quoted("a b"), "'a b'");
         assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+
+    #[test]
+    fn a_relay_of_streams_gets_what_a_stream_can_have() {
+        let faults = ["--loss", "5%", "--queue", "9p", "--up", "--dup 1% --delay 1ms", "--down", "--dup 1%"];
+        let case = Case { name: String::new(), faults: faults.map(str::to_owned).to_vec(), is_far: false };
+        assert_eq!(relayed_faults(&case, Transport::Udp), faults);
+        assert_eq!(relayed_faults(&case, Transport::Tcp), ["--loss", "5%", "--up", "--delay 1ms"]);
     }
 
     #[test]

@@ -86,10 +86,10 @@ fn tcp(scene: Scene<'_>, run: &Run) -> String {
             "The kernel found {refused} segments with a wrong sum and dropped them; {again} were sent again. To a program, damage is loss."
         );
     }
-    if run.up.count("blackout") > 0 {
+    if run.up.count("blacked_out") > 0 {
         return format!(
             "{} segments went into the dark; TCP tried again after pauses that double each time, and went on when one of them came through ({again} sent again).",
-            run.up.count("blackout")
+            run.up.count("blacked_out")
         );
     }
     if run.up.lost() > 0 {
@@ -182,7 +182,7 @@ fn udp(scene: Scene<'_>, run: &Run) -> String {
     let [packets, lost, parts, again] =
         ["packets", "lost", "parts", "sent_again"].map(|field| run.done(field));
     let share = 100.0 * again as f64 / parts.max(1) as f64;
-    let (damaged, dark) = (run.up.count("corrupted"), run.up.count("blackout"));
+    let (damaged, dark) = (run.up.count("corrupted"), run.up.count("blacked_out"));
     if dark > 0 {
         return format!(
             "{dark} packets went into the dark; it asked now and then whether anybody was there, and went on when there was."

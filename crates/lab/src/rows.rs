@@ -176,6 +176,7 @@ impl Row {
             "packets_lost": self.run.up.lost(),
             "packets_back": self.run.down.packets,
             "verdicts": self.run.up.verdicts,
+            "netsim_overrun": self.run.up.overrun + self.run.down.overrun,
             "exit_code": self.run.code,
             "explanation": self.sentence,
         })
