@@ -19,8 +19,6 @@ use crate::{PREFIX, md5};
 const SERVER: &str = "10.77.0.2";
 /// What `--plain` sends at beside the rate of the path, so that it is the faults that are seen and not a queue that is full.
 const PLAIN_SHARE: f64 = 0.8;
-/// Faults that only packets can have.
-const PACKET_FAULTS: [&str; 3] = ["--queue", "--dup", "--reorder"];
 /// What one run may take beyond its client.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -215,39 +213,23 @@ fn run_relayed(case: &Case, way: Way, load: Load<'_>, seed: u64, limit: Duration
     relay.args(["relay", "--listen", "127.0.0.1:0", "--to", &server.address().to_string()]);
     relay.args(["--proto", &transport.to_string(), "--seed", &seed.to_string()]);
     relay.args(["--stats-json", &load.dir.join("stats.json").display().to_string()]);
-    relay.args(relayed_faults(case, transport));
+    relay.args(&case.faults);
     let relay = Process::spawn(relay.stdin(Stdio::null()))?;
     let address = relay
-        .wait_for_line(LIMIT, |line| {
-            line.split_whitespace().find(|word| word.starts_with("127.0.0.1:")).map(str::to_owned)
+        .wait_for_error_line(LIMIT, |line| {
+            let (_, rest) = line.split_once(" on ")?;
+            Some(rest.split_whitespace().next()?.to_owned())
         })
         .context("netsim relay does not start")?;
-    let address = address.trim_end_matches([',', ';', '.']);
     let mut client = Command::new(program("lab-end")?);
     client.arg(load.dir.join("client-end.json")).arg(format!("{}", limit.as_secs_f64()));
     client.arg(load.dir.join("client.json")).arg(program(transport.client())?);
-    client.args(["--server", address]).args(client_args(case, way, load.file)).env_remove("TANDEM_SERVER");
+    client.args(["--server", &address]).args(client_args(case, way, load.file)).env_remove("TANDEM_SERVER");
     Process::spawn(client.stdin(Stdio::null()))?.wait(limit + GRACE)?;
     relay.terminate()?;
     relay.wait(LIMIT)?;
     server.stop()?;
     Ok(())
-}
-
-/// The faults of a case that a relay can have: a stream has no packets to drop, double or reorder.
-fn relayed_faults(case: &Case, transport: Transport) -> Vec<String> {
-    let is_had = |flag: &str| transport == Transport::Udp || !PACKET_FAULTS.contains(&flag);
-    let had = |words: &[String]| -> Vec<String> {
-        words.as_chunks::<2>().0.iter().filter(|pair| is_had(&pair[0])).flatten().cloned().collect()
-    };
-    let mut faults = had(&case.faults);
-    for pair in faults.as_chunks_mut::<2>().0 {
-        if matches!(pair[0].as_str(), "--up" | "--down") {
-            let words: Vec<String> = pair[1].split_whitespace().map(str::to_owned).collect();
-            pair[1] = had(&words).join(" ");
-        }
-    }
-    faults.as_chunks::<2>().0.iter().filter(|pair| !pair[1].is_empty()).flatten().cloned().collect()
 }
 
 /// A word for the shell that `netsim` may start a command with.
@@ -311,14 +293,6 @@ mod tests {
     fn words_reach_the_shell_whole() {
         assert_eq!(quoted("a b"), "'a b'");
         assert_eq!(quoted("it's"), r"'it'\''s'");
-    }
-
-    #[test]
-    fn a_relay_of_streams_gets_what_a_stream_can_have() {
-        let faults = ["--loss", "5%", "--queue", "9p", "--up", "--dup 1% --delay 1ms", "--down", "--dup 1%"];
-        let case = Case { name: String::new(), faults: faults.map(str::to_owned).to_vec(), is_far: false };
-        assert_eq!(relayed_faults(&case, Transport::Udp), faults);
-        assert_eq!(relayed_faults(&case, Transport::Tcp), ["--loss", "5%", "--up", "--delay 1ms"]);
     }
 
     #[test]

@@ -189,6 +189,9 @@ fn udp(scene: Scene<'_>, run: &Run) -> String {
         );
     }
     if damaged > 0 {
+        if scene.relayed {
+            return format!("{damaged} datagrams were damaged, and {again} parts were sent again.");
+        }
         let refused = Run::counted(run.server.as_ref(), "UdpInCsumErrors");
         let found = match refused {
             0 => "the kernel let them through, and the CRC-32C of each packet did not".to_owned(),

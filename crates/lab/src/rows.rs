@@ -39,6 +39,8 @@ pub(crate) struct Row {
     /// The run with the middle time.
     run: Run,
     sentence: String,
+    /// Whether there were no packets that could be lost: TCP through a relay.
+    is_stream: bool,
 }
 
 impl Row {
@@ -55,6 +57,7 @@ impl Row {
         }
         let run = runs.swap_remove(middle);
         let sentence = explain(scene, &run);
+        let is_stream = scene.relayed && scene.way == Way::Tcp;
         Some(Self {
             case: scene.case.name.clone(),
             way: scene.way,
@@ -144,7 +147,7 @@ impl Row {
             self.repaired().to_string(),
             if plain { self.run.chunks("damaged").to_string() } else { "0".to_owned() },
             self.again().to_string(),
-            format!("{:.1} %", 100.0 * self.run.up.loss()),
+            if self.is_stream { "-".to_owned() } else { format!("{:.1} %", 100.0 * self.run.up.loss()) },
         ];
         format!("{}\n{:26}{}\n", line(&cells, self.seconds.len() > 1), "", self.sentence)
     }
@@ -152,6 +155,7 @@ impl Row {
     /// The row as an object.
     pub(crate) fn object(&self) -> Value {
         let plain = self.way == Way::Plain;
+        let of_packets = |count: u64| (!self.is_stream).then_some(count);
         let of_plain = |field: &str| if plain { self.run.chunks(field) } else { 0 };
         json!({
             "event": "row",
@@ -172,9 +176,9 @@ impl Row {
             "chunks_repaired": self.repaired(),
             "chunks_wrong": of_plain("damaged"),
             "sent_again": self.again(),
-            "packets": self.run.up.packets,
-            "packets_lost": self.run.up.lost(),
-            "packets_back": self.run.down.packets,
+            "packets": of_packets(self.run.up.packets),
+            "packets_lost": of_packets(self.run.up.lost()),
+            "packets_back": of_packets(self.run.down.packets),
             "verdicts": self.run.up.verdicts,
             "netsim_overrun": self.run.up.overrun + self.run.down.overrun,
             "exit_code": self.run.code,
