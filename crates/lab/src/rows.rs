@@ -66,6 +66,7 @@ impl Row {
             whole,
             run,
             sentence,
+            is_stream,
         })
     }
 
