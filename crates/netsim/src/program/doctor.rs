@@ -24,35 +24,35 @@ pub(super) fn apparmor_profile() -> String {
 /// Tries everything, tells it, and succeeds where `netsim run` would work.
 pub(super) fn examine() -> ExitCode {
     let user = rustix::process::geteuid().as_raw();
-    println!("user       {user}{}", if user == 0 { " (root)" } else { "" });
+    show!("user       {user}{}", if user == 0 { " (root)" } else { "" });
     match fs::read_to_string("/proc/sys/kernel/osrelease") {
-        Ok(release) => println!("kernel     {}", release.trim()),
-        Err(error) => println!("kernel     not known: {error}"),
+        Ok(release) => show!("kernel     {}", release.trim()),
+        Err(error) => show!("kernel     not known: {error}"),
     }
     if let Some(container) = container() {
-        println!("container  {container}");
+        show!("container  {container}");
     }
     let device = OpenOptions::new().read(true).write(true).open("/dev/net/tun");
     let rights = Rights::acquire();
     match &rights {
-        Ok(Rights::Own) => println!("networks   ok: this user may make them"),
-        Ok(Rights::UserNamespace) => println!("networks   ok: in a user namespace"),
+        Ok(Rights::Own) => show!("networks   ok: this user may make them"),
+        Ok(Rights::UserNamespace) => show!("networks   ok: in a user namespace"),
         Err(error) => {
-            println!("networks   no: {error:#}");
+            show!("networks   no: {error:#}");
             why_no_namespaces();
         }
     }
     match device {
-        Ok(_) => println!("/dev/net/tun ok"),
+        Ok(_) => show!("/dev/net/tun ok"),
         Err(error) => {
-            println!("/dev/net/tun no: {error}");
+            show!("/dev/net/tun no: {error}");
             match error.kind() {
-                std::io::ErrorKind::NotFound => println!(
+                std::io::ErrorKind::NotFound => show!(
                     "           to have it:  sudo modprobe tun   (in a container: --device /dev/net/tun)"
                 ),
-                _ => println!(
-                    "           to have it:  sudo chmod 666 /dev/net/tun   (its mode on most systems)"
-                ),
+                _ => {
+                    show!("           to have it:  sudo chmod 666 /dev/net/tun   (its mode on most systems)");
+                }
             }
         }
     }
@@ -61,21 +61,21 @@ pub(super) fn examine() -> ExitCode {
         for backend in [Backend::Tun, Backend::Packet] {
             match Wire::new(Some(backend), 1500) {
                 Ok(_) => {
-                    println!("{:<10} ok", backend.to_string());
+                    show!("{:<10} ok", backend.to_string());
                     best = best.or(Some(backend));
                 }
-                Err(error) => println!("{:<10} no: {error:#}", backend.to_string()),
+                Err(error) => show!("{:<10} no: {error:#}", backend.to_string()),
             }
         }
     }
-    println!("relay      ok: it needs no rights");
+    show!("relay      ok: it needs no rights");
     match best {
         Some(backend) => {
-            println!("netsim run and netsim shell will use the {backend} backend");
+            show!("netsim run and netsim shell will use the {backend} backend");
             ExitCode::SUCCESS
         }
         None => {
-            println!("netsim run and netsim shell will not work; netsim relay will");
+            show!("netsim run and netsim shell will not work; netsim relay will");
             ExitCode::FAILURE
         }
     }
@@ -88,7 +88,7 @@ fn why_no_namespaces() {
     let says = |name: &str, value: &str| sysctl(name).is_ok_and(|text| text == value);
     let mut known = false;
     let mut tell = |reason: &str, line: &str| {
-        println!("           {reason}\n           to allow it:  {line}");
+        show!("           {reason}\n           to allow it:  {line}");
         known = true;
     };
     if says("kernel/apparmor_restrict_unprivileged_userns", "1") {
@@ -116,7 +116,7 @@ fn why_no_namespaces() {
         );
     }
     if !known {
-        println!("           nothing known forbids it; as root it may work:  sudo netsim run ...");
+        show!("           nothing known forbids it; as root it may work:  sudo netsim run ...");
     }
 }
 

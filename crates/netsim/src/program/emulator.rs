@@ -123,6 +123,9 @@ impl Running {
         let time = Timespec { tv_sec: time.as_secs() as _, tv_nsec: time.subsec_nanos() as _ };
         let mut sources = [PollFd::new(&self.course.from, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
         match poll(&mut sources, Some(&time)) {
+            Ok(_) if sources[0].revents().intersects(PollFlags::ERR | PollFlags::NVAL) => {
+                Err(io::Error::other("the interface at one end is gone"))
+            }
             Ok(_) => Ok(!sources[1].revents().is_empty()),
             Err(rustix::io::Errno::INTR) => Ok(false),
             Err(error) => Err(error.into()),

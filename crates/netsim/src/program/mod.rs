@@ -1,5 +1,21 @@
 //! The program `netsim`: it puts the library's link between real programs.
 
+/// A line of netsim's own on standard error. Where nobody reads it, it is left out.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        let line = format!("netsim: {}\n", format_args!($($words)*));
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+    }};
+}
+
+/// A line of what was asked for on standard output. Who has read enough need not read on.
+macro_rules! show {
+    ($($words:tt)*) => {{
+        let line = format!("{}\n", format_args!($($words)*));
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes());
+    }};
+}
+
 mod args;
 mod doctor;
 mod emulator;
@@ -22,7 +38,7 @@ use anyhow::Result;
 use clap::Parser as _;
 
 use args::{Arguments, PresetTask, Task};
-use stage::NotStarted;
+use stage::{Interrupted, NotStarted};
 
 /// The word that makes netsim the keeper of its own commands.
 const KEEPER_NAME: &str = "__keep";
@@ -39,7 +55,7 @@ const USAGE: u8 = 2;
 pub(super) fn main() -> ExitCode {
     let arguments = Arguments::parse();
     act(&arguments.task).unwrap_or_else(|error| {
-        eprintln!("netsim: {error:#}");
+        say!("{error:#}");
         ExitCode::from(code_of(&error))
     })
 }
@@ -50,7 +66,7 @@ fn act(task: &Task) -> Result<ExitCode> {
         Task::Shell(arguments) => run::shell(arguments),
         Task::Relay(arguments) => relay::run(arguments),
         Task::Doctor(arguments) if arguments.print_apparmor => {
-            print!("{}", doctor::apparmor_profile());
+            show!("{}", doctor::apparmor_profile().trim_end());
             Ok(ExitCode::SUCCESS)
         }
         Task::Doctor(_) => Ok(doctor::examine()),
@@ -63,6 +79,9 @@ fn act(task: &Task) -> Result<ExitCode> {
 fn code_of(error: &anyhow::Error) -> u8 {
     if error.is::<netsim::TextError>() {
         return USAGE;
+    }
+    if let Some(Interrupted(signal)) = error.downcast_ref::<Interrupted>() {
+        return 128 + *signal as u8;
     }
     match error.downcast_ref::<NotStarted>() {
         Some(not_started) if not_started.error.kind() == io::ErrorKind::NotFound => NOT_FOUND,

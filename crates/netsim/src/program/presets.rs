@@ -7,7 +7,7 @@ use netsim::{PRESETS, Preset};
 
 pub(super) fn list() -> ExitCode {
     for preset in PRESETS {
-        println!("{:<16} {}", preset.name, preset.about);
+        show!("{:<16} {}", preset.name, preset.about);
     }
     ExitCode::SUCCESS
 }
@@ -16,11 +16,11 @@ pub(super) fn show(name: &str) -> Result<ExitCode> {
     let names = PRESETS.map(|preset| preset.name).join(", ");
     let preset =
         Preset::named(name).with_context(|| format!("there is no preset {name:?}; there are {names}"))?;
-    println!("{}: {}", preset.name, preset.about);
-    println!("  up    {}", preset.up);
-    println!("  down  {}", preset.down);
+    show!("{}: {}", preset.name, preset.about);
+    show!("  up    {}", preset.up);
+    show!("  down  {}", preset.down);
     for source in preset.sources {
-        println!("  {source}");
+        show!("  {source}");
     }
     Ok(ExitCode::SUCCESS)
 }

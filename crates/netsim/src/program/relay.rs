@@ -82,12 +82,12 @@ fn introduce(
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
     };
-    eprintln!("netsim: relay of {protocol} on {local} to {}, seed {seed}", arguments.to);
-    eprintln!("netsim: up: {up}");
-    eprintln!("netsim: down: {down}");
+    say!("relay of {protocol} on {local} to {}, seed {seed}", arguments.to);
+    say!("up: {up}");
+    say!("down: {down}");
     if arguments.proto == Protocol::Tcp {
-        eprintln!(
-            "netsim: on TCP a relay stalls and cuts the stream, and cannot lose packets: each loss is a stall of {} ms here, \
+        say!(
+            "on TCP a relay stalls and cuts the stream, and cannot lose packets: each loss is a stall of {} ms here, \
              what is overtaken waits, and doubles do not show. `netsim run` shows what they do to TCP itself",
             STALL.as_millis()
         );

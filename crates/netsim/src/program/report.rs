@@ -39,10 +39,10 @@ impl Report {
         }
         let spoilt = self.spoilt();
         for reason in &spoilt {
-            eprintln!("netsim: spoilt: {reason}");
+            say!("spoilt: {reason}");
         }
         if stats && spoilt.is_empty() {
-            eprintln!("netsim: the emulator kept up");
+            say!("the emulator kept up");
         }
         if let Some(path) = json {
             let text = format!("{:#}\n", self.json());
@@ -54,8 +54,8 @@ impl Report {
     fn tell_direction(&self, direction: Direction) {
         let outcome = &self.outcomes[direction as usize];
         let stats = &outcome.stats;
-        eprintln!(
-            "netsim: {}: {} packets entered, {} bytes; {} were handed over, {} were still under way",
+        say!(
+            "{}: {} packets entered, {} bytes; {} were handed over, {} were still under way",
             name(direction),
             stats.entered,
             stats.entered_bytes,
@@ -64,8 +64,8 @@ impl Report {
         );
         for (fault, estimate) in self.estimates(direction) {
             let outside = if estimate.holds() { "" } else { "   asked for is outside" };
-            eprintln!(
-                "netsim:   {fault:<8} asked {:>7}   given {:>7} ({} of {})   99 %: {} to {}{outside}",
+            say!(
+                "  {fault:<8} asked {:>7}   given {:>7} ({} of {})   99 %: {} to {}{outside}",
                 percent(estimate.asked),
                 estimate.given().map_or_else(|| "-".to_owned(), percent),
                 estimate.hits,
@@ -80,12 +80,12 @@ impl Report {
             ("that nothing could be done to (no payload to damage, no TCP to reset)", outcome.unspoilt),
         ] {
             if count > 0 {
-                eprintln!("netsim:   {count} {what}");
+                say!("  {count} {what}");
             }
         }
         let errors = &outcome.errors;
-        eprintln!(
-            "netsim:   handed over late by {} ms (p50), {} ms (p99), {} ms (at most)",
+        say!(
+            "  handed over late by {} ms (p50), {} ms (p99), {} ms (at most)",
             millis(errors.quantile(0.5)),
             millis(errors.quantile(0.99)),
             millis(errors.most())

@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use netsim::{Direction, FaultText, Faults, Link};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -20,6 +20,7 @@ use super::args::{
 };
 use super::doctor;
 use super::emulator::{Course, Outcome};
+use super::kernel::LONGEST_IN_RING;
 use super::namespaces::Rights;
 use super::record::Recorder;
 use super::report::Report;
@@ -36,7 +37,7 @@ pub(super) fn shell(arguments: &ShellArguments) -> Result<ExitCode> {
     let shell = std::env::var_os("SHELL").unwrap_or_else(|| OsString::from("/bin/sh"));
     let interactive = rustix::termios::isatty(std::io::stdin());
     if interactive {
-        eprintln!("netsim: a shell at {CLIENT}; the other end of the link is {SERVER}. Exit it to leave.");
+        say!("a shell at {CLIENT}; the other end of the link is {SERVER}. Exit it to leave.");
     }
     Scene { link, packets, server, client: &[shell], interactive }.play()
 }
@@ -66,12 +67,17 @@ impl Scene<'_> {
             BackendChoice::Tun => Some(Backend::Tun),
             BackendChoice::Packet => Some(Backend::Packet),
         };
+        if backend == Some(Backend::Packet) && self.packets.mtu as usize > LONGEST_IN_RING {
+            bail!("the packet backend carries packets of {LONGEST_IN_RING} bytes at most; --backend tun any");
+        }
         let wire = Wire::new(backend, self.packets.mtu).with_context(doctor::advice)?;
         let seed = seed(self.link);
         self.introduce(&wire, rights, seed, &texts);
         let record = Recorder::create(self.packets.log.as_deref(), self.packets.pcap.as_deref())?;
         let signals = Signals::watch(self.interactive)?;
+        let interrupted = || signals.last();
         let play = Play {
+            interrupted: &interrupted,
             server: self.server.server.as_deref(),
             wait: self.server.wait,
             client: self.client,
@@ -84,15 +90,15 @@ impl Scene<'_> {
 
     fn introduce(&self, wire: &Wire, rights: Rights, seed: u64, [up, down]: &[FaultText; 2]) {
         let rights = if rights == Rights::UserNamespace { ", as an ordinary user" } else { "" };
-        eprintln!("netsim: {} backend{rights}, seed {seed}, client {CLIENT}, server {SERVER}", wire.backend);
+        say!("{} backend{rights}, seed {seed}, client {CLIENT}, server {SERVER}", wire.backend);
         if let Some(reason) = &wire.instead {
-            eprintln!("netsim: not the tun backend: {reason}");
+            say!("not the tun backend: {reason}");
         }
         if up == down {
-            eprintln!("netsim: each way: {up}");
+            say!("each way: {up}");
         } else {
-            eprintln!("netsim: up: {up}");
-            eprintln!("netsim: down: {down}");
+            say!("up: {up}");
+            say!("down: {down}");
         }
     }
 }
@@ -131,8 +137,7 @@ fn perform(
             begin_up.send(start).and(begin_down.send(start)).map_err(|_| anyhow!("the emulator ended early"))
         };
         let began = Instant::now();
-        let status =
-            play.begin(&ends, begin).and_then(|stage: Stage| stage.play(&signals.pipe, || signals.last()));
+        let status = play.begin(&ends, begin).and_then(|stage: Stage| stage.play(play, &signals.pipe));
         drop((stopper, begin_up, begin_down));
         let finish = |thread: thread::ScopedJoinHandle<'_, std::io::Result<Option<Outcome>>>| {
             let outcome = thread.join().map_err(|_| anyhow!("the emulator panicked"))?;

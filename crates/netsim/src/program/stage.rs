@@ -49,9 +49,22 @@ impl fmt::Display for NotStarted {
 
 impl std::error::Error for NotStarted {}
 
-/// What is to run.
+/// A signal that came before the client's command was started.
 #[derive(Debug)]
+pub(super) struct Interrupted(pub(super) i32);
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "signal {} came before the command was started", self.0)
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
+/// What is to run.
 pub(super) struct Play<'a> {
+    /// Which signal to end came last.
+    pub(super) interrupted: &'a (dyn Fn() -> Option<i32> + Sync),
     /// The server's command, for the shell.
     pub(super) server: Option<&'a str>,
     /// How long the client's command waits for it to listen.
@@ -92,7 +105,7 @@ impl Play<'_> {
         let mut stage = self.raise_keeper()?;
         if let Some(command) = self.server {
             let server = stage.server.insert(start_server(command, &ends.server)?);
-            wait_until_it_listens(server, &ends.server, self.wait)?;
+            self.wait_until_it_listens(server, &ends.server)?;
         }
         begin()?;
         stage.client = Some(start_client(self.client, &ends.client)?);
@@ -123,6 +136,48 @@ impl Play<'_> {
             hand_down(COMMANDS).context("cannot hand rights down to the commands")?;
         }
         Ok(stage)
+    }
+
+    fn wait_until_it_listens(&self, server: &mut Actor, end: &End) -> Result<()> {
+        let mut most = self.wait;
+        let began = Instant::now();
+        let mut pause = Duration::from_millis(5);
+        loop {
+            if let Some(signal) = (self.interrupted)() {
+                return Err(Interrupted(signal).into());
+            }
+            let listeners = end.watch.listeners();
+            if listeners.iter().any(|listener| !listener.loopback_only) {
+                return Ok(());
+            }
+            if let Some(status) = server.child.try_wait()? {
+                server.ended = Some(status);
+                if !status.success() {
+                    anyhow::bail!("the server ended before it listened ({})", in_words(status));
+                }
+                // It may have gone into the background.
+                most = most.min(BACKGROUND);
+            }
+            if began.elapsed() > most {
+                match listeners.first() {
+                    Some(listener) => say!(
+                        "the server listens on the loopback address only (port {}), where the client cannot reach it; \
+                     let it listen on {SERVER} or 0.0.0.0",
+                        listener.port
+                    ),
+                    None if server.ended.is_some() => {
+                        say!("the server has ended (exit code 0), and nothing listens");
+                    }
+                    None => {
+                        say!("the server does not listen after {most:?}; starting the command all the same");
+                    }
+                }
+                return Ok(());
+            }
+            // The kernel walks all its sockets for an answer.
+            thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
     }
 }
 
@@ -190,44 +245,6 @@ fn start_client(words: &[std::ffi::OsString], end: &End) -> Result<Actor> {
     Actor::start(command, &program.to_string_lossy())
 }
 
-fn wait_until_it_listens(server: &mut Actor, end: &End, mut most: Duration) -> Result<()> {
-    let began = Instant::now();
-    let mut pause = Duration::from_millis(5);
-    loop {
-        let listeners = end.watch.listeners();
-        if listeners.iter().any(|listener| !listener.loopback_only) {
-            return Ok(());
-        }
-        if let Some(status) = server.child.try_wait()? {
-            server.ended = Some(status);
-            if !status.success() {
-                anyhow::bail!("the server ended before it listened ({})", in_words(status));
-            }
-            // It may have gone into the background.
-            most = most.min(BACKGROUND);
-        }
-        if began.elapsed() > most {
-            match listeners.first() {
-                Some(listener) => eprintln!(
-                    "netsim: the server listens on the loopback address only (port {}), where the client cannot reach it; \
-                     let it listen on {SERVER} or 0.0.0.0",
-                    listener.port
-                ),
-                None if server.ended.is_some() => {
-                    eprintln!("netsim: the server has ended (exit code 0), and nothing listens");
-                }
-                None => eprintln!(
-                    "netsim: the server does not listen after {most:?}; starting the command all the same"
-                ),
-            }
-            return Ok(());
-        }
-        // The kernel walks all its sockets for an answer.
-        thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(50));
-    }
-}
-
 impl Actor {
     fn start(mut command: Command, name: &str) -> Result<Self> {
         command.env("NETSIM_SERVER", SERVER.to_string()).env("NETSIM_CLIENT", CLIENT.to_string());
@@ -273,14 +290,8 @@ impl Actor {
 impl Stage {
     /// Waits for the client's end, or for `signals` to be readable; then asks the server to end. What the client ended
     /// with, if it did so by itself or when it was asked to.
-    ///
-    /// `interrupted` tells which signal came last.
-    pub(super) fn play(
-        mut self,
-        signals: &UnixStream,
-        interrupted: impl Fn() -> Option<i32>,
-    ) -> Result<Option<ExitStatus>> {
-        let ended = self.wait_for_client(signals, interrupted)?;
+    pub(super) fn play(mut self, play: &Play<'_>, signals: &UnixStream) -> Result<Option<ExitStatus>> {
+        let ended = self.wait_for_client(play, signals)?;
         if let Some(server) = self.server.as_mut()
             && server.look()?.is_none()
         {
@@ -291,23 +302,19 @@ impl Stage {
         Ok(ended)
     }
 
-    fn wait_for_client(
-        &mut self,
-        signals: &UnixStream,
-        interrupted: impl Fn() -> Option<i32>,
-    ) -> Result<Option<ExitStatus>> {
+    fn wait_for_client(&mut self, play: &Play<'_>, signals: &UnixStream) -> Result<Option<ExitStatus>> {
         let client = self.client.as_mut().context("no client was started")?;
         let mut server = self.server.as_mut();
         loop {
             if let Some(status) = client.look()? {
                 return Ok(Some(status));
             }
-            if let Some(signal) = interrupted() {
+            if let Some(signal) = (play.interrupted)() {
                 return client.interrupt(signal);
             }
             if let Some(status) = server.as_deref_mut().map(Actor::look).transpose()?.flatten() {
                 if !status.success() {
-                    eprintln!("netsim: the server has ended ({})", in_words(status));
+                    say!("the server has ended ({})", in_words(status));
                 }
                 server = None;
             }

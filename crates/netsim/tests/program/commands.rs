@@ -1,6 +1,6 @@
 //! Exit codes, and that nothing is left behind.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,12 @@ fn what_is_typed_wrong() {
     assert_code(&["run", "--up", "los=5%", "--", "true"], 2, "--los is no fault");
     assert_code(&["run", "--preset", "tin-can", "--", "true"], 2, "there are wifi, 3g");
     assert_code(&["run", "--queue", "64k", "--", "true"], 2, "without a rate");
+    assert_code(
+        &["run", "--backend", "packet", "--mtu", "9000", "--", "true"],
+        125,
+        "packets of 1920 bytes at most",
+    );
+    assert_code(&["run", "--mtu", "99", "--", "true"], 2, "576..=65535");
     assert_code(&["run", "--loss", "5%"], 2, "CMD");
     assert_code(&["preset", "show", "tin-can"], 125, "there is no preset");
 }
@@ -164,6 +170,25 @@ fn nothing_is_left_behind_after_a_signal() {
             assert_gone(&client);
         }
     }
+}
+
+#[test]
+fn a_signal_while_the_server_is_waited_for() {
+    let Some((user, backend)) = setting() else { return };
+    let server = mark(70);
+    let mut child = netsim(user)
+        .args(["run", "--backend", backend, "--wait", "600", "--server"])
+        .args([&format!("echo up >&2; sleep {server}"), "--", "true"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let up = lines.map_while(|line| line.ok()).any(|line| line == "up");
+    assert!(up, "the server was started");
+    let killed = Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_gone(&server);
 }
 
 #[test]

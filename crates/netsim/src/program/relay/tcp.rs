@@ -92,7 +92,7 @@ fn relay(client: &TcpStream, to: SocketAddr, shared: &Shared, _place: &Place) {
     let server = match TcpStream::connect_timeout(&to, CONNECT_WAIT) {
         Ok(server) => server,
         Err(error) => {
-            eprintln!("netsim: cannot connect to {to}: {error}");
+            say!("cannot connect to {to}: {error}");
             return cut(client);
         }
     };

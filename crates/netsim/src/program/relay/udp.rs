@@ -102,7 +102,7 @@ fn take_in(listener: &Arc<UdpSocket>, to: SocketAddr, sky: &Arc<Sky>, shared: &A
         let server = match known.map_or_else(|| greet(client, to, &clients, listener, sky, shared), Ok) {
             Ok(server) => server,
             Err(error) => {
-                eprintln!("netsim: {client} is not relayed: {error}");
+                say!("{client} is not relayed: {error}");
                 continue;
             }
         };
