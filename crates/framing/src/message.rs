@@ -44,6 +44,18 @@ pub enum Feature {
 }
 
 impl Feature {
+    /// All of them, in the order of their bits.
+    pub const ALL: [Self; 8] = [
+        Self::Put,
+        Self::Get,
+        Self::Blake3,
+        Self::Plain,
+        Self::Echo,
+        Self::List,
+        Self::Generate,
+        Self::Stream,
+    ];
+
     /// Its bit.
     #[must_use]
     pub const fn bit(self) -> u32 {

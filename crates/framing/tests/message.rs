@@ -309,6 +309,7 @@ fn features_have_their_bits_and_names() {
         (Feature::Generate, "generated files"),
         (Feature::Stream, "streams"),
     ];
+    assert_eq!(features.map(|(feature, _)| feature), Feature::ALL);
     for (place, (feature, name)) in features.into_iter().enumerate() {
         assert_eq!((feature.bit(), feature.name()), (1 << place, name));
     }

@@ -52,19 +52,9 @@ pub(crate) fn meet(link: &mut dyn Link, observer: &dyn Observer) -> Result<Greet
 
 /// Greets, refuses whatever would come, and waits a moment until that was heard.
 pub fn refuse(link: &mut dyn Link, software: &str, refusal: Refusal, text: &str) {
-    // Whoever missed a feature here would take that for the reason.
-    let all = [
-        Feature::Put,
-        Feature::Get,
-        Feature::Blake3,
-        Feature::Plain,
-        Feature::Echo,
-        Feature::List,
-        Feature::Generate,
-        Feature::Stream,
-    ];
-    // It is on its way out: if it can't be told, it will see the connection close.
-    let _ = greet(link, software, &all).and_then(|()| link.send(&Message::Refuse { refusal, text }));
+    // Whoever missed a feature here would take that for the reason. It is on its way out: if it can't be told, it will see
+    // the connection close.
+    let _ = greet(link, software, &Feature::ALL).and_then(|()| link.send(&Message::Refuse { refusal, text }));
     link.finish();
 }
 

@@ -55,8 +55,8 @@ impl UdpLink {
                 return Err(kind.into());
             }
             match state.conn.end() {
-                // What is wrong with the server is for the conversation to tell.
-                Some(End::Version(_)) => break,
+                // What is wrong with the server is for the conversation to tell, and so is what it said before it closed.
+                Some(End::Version(_) | End::Closed { .. }) => break,
                 Some(end) => return Err(io::Error::other(end.to_string())),
                 None if state.conn.is_established() => break,
                 None if Instant::now() >= deadline => return Err(io::ErrorKind::TimedOut.into()),

@@ -499,3 +499,28 @@ fn a_made_text_that_broke_off_goes_on(pair: Pair) {
     );
     assert!(std::fs::read(pair.from("../got/generated-40000000.txt")).unwrap() == made(LENGTH, 5));
 }
+
+#[test]
+fn who_is_sent_away_hears_why_whatever_it_asks_for() {
+    let pair = Pair::new();
+    let store = pair.store("to");
+    let diary = Diary::default();
+    let caller = Caller { software: "test-client", observer: &diary };
+    type Ask<'a> = &'a dyn Fn(&mut Conversation) -> Result<(), SessionError>;
+    let asked: [Ask<'_>; 4] = [
+        &|conversation| conversation.echo(b"a", caller).map(drop),
+        &|conversation| conversation.list(b"", caller).map(drop),
+        &|conversation| conversation.chdir(b"", caller).map(drop),
+        &|conversation| {
+            conversation.generate(&mut GetJob::generate(1, 1, Checksum::Md5), &store, caller).map(drop)
+        },
+    ];
+    for ask in asked {
+        let (error, ()) = pair.talk(
+            |link| Conversation::begin(link, caller).and_then(|mut client| ask(&mut client)).unwrap_err(),
+            |link| session::refuse(link, "test-server", Refusal::Busy, "full"),
+        );
+        let is_busy = matches!(error, SessionError::Link(LinkError::Refused { refusal: Refusal::Busy, .. }));
+        assert!(is_busy && error.is_passing(), "{error:?}");
+    }
+}
