@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::kernel;
 use super::record::{Happened, Recorder};
-use super::tally::{Busy, Errors};
+use super::tally::{Busy, Errors, Stalls};
 use super::wire::{Receiver, Sender};
 
 /// How many packets are taken in before those that are due are seen to again.
@@ -29,8 +29,9 @@ const ROUNDS: u32 = 64;
 /// Longer than any packet of IPv4.
 const LONGEST: usize = 65_536;
 
-/// The longest sleep where nothing is due.
-const IDLE: Duration = Duration::from_millis(500);
+/// The longest sleep where nothing is due. It ends early where something comes, so what takes longer is a time in which
+/// netsim was not let run.
+const IDLE: Duration = Duration::from_millis(20);
 
 /// One direction at work.
 pub(super) struct Course {
@@ -59,6 +60,8 @@ pub(super) struct Outcome {
     /// How much later than due packets were handed over.
     pub(super) errors: Errors,
     pub(super) busy: Busy,
+    /// Times in which it was not let run.
+    pub(super) stalls: Stalls,
 }
 
 /// A packet under way. What is due first comes first, and what entered first of those.
@@ -101,12 +104,15 @@ impl Running {
     fn carry(&mut self, stop: &OwnedFd) -> io::Result<()> {
         let mut buffer = vec![0; LONGEST];
         let mut rounds = 0;
+        let mut awake = self.start.elapsed();
         loop {
             self.hand_over_due();
             let more = self.take_in(&mut buffer)? == BATCH;
-            let before = self.start.elapsed();
-            let next = self.under_way.peek().map_or(before + IDLE, |Reverse(flight)| flight.due);
-            let rest = if more { Duration::ZERO } else { next.saturating_sub(before) };
+            let now = self.start.elapsed();
+            self.outcome.stalls.passed(now.saturating_sub(awake));
+            awake = now;
+            let due = self.under_way.peek().map(|Reverse(flight)| flight.due.saturating_sub(now));
+            let rest = if more { Duration::ZERO } else { due.unwrap_or(IDLE).min(IDLE) };
             rounds += 1;
             if rest.is_zero() && rounds % ROUNDS != 0 {
                 continue;
@@ -114,7 +120,9 @@ impl Running {
             if self.sleep(rest, stop)? {
                 return Ok(());
             }
-            self.outcome.busy.slept(before, self.start.elapsed());
+            awake = self.start.elapsed();
+            self.outcome.stalls.passed(awake.saturating_sub(now + rest));
+            self.outcome.busy.slept(now, awake);
         }
     }
 

@@ -29,6 +29,9 @@ const LATE: Duration = Duration::from_millis(1);
 /// The share of a run without any rest from which on netsim is called the bottleneck.
 const RESTLESS: f64 = 0.05;
 
+/// The share of a run without being let run from which on it is spoilt.
+const STALLED: f64 = 0.01;
+
 impl Report {
     /// Tells what was asked for; and always what spoilt the run.
     pub(super) fn tell(&self, stats: bool, json: Option<&Path>) -> Result<()> {
@@ -130,6 +133,10 @@ impl Report {
                     self.time.as_secs_f64()
                 ));
             }
+            let stalls = outcome.stalls.total();
+            if stalls.as_secs_f64() > STALLED * self.time.as_secs_f64() {
+                reasons.push(format!("{name}: netsim was not let run for {} ms in all", millis(stalls)));
+            }
             if outcome.overrun > 0 {
                 reasons.push(format!(
                     "{name}: {} packets came faster than netsim fetched them, and were lost",
@@ -174,6 +181,7 @@ impl Report {
                     "p50": in_millis(outcome.errors.quantile(0.5)), "p99": in_millis(outcome.errors.quantile(0.99)),
                     "most": in_millis(outcome.errors.most()),
                 },
+                "stalled_s": outcome.stalls.total().as_secs_f64(),
                 "without_rest_s": outcome.busy.without_rest().as_secs_f64(),
             })
         };

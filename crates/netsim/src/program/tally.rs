@@ -87,6 +87,28 @@ impl Busy {
     }
 }
 
+/// How long a direction's thread was not let run: the machine was busy, or netsim was stopped.
+#[derive(Debug, Default)]
+pub(super) struct Stalls {
+    total: Duration,
+}
+
+/// What takes a round of the thread longer than this was not the thread's work.
+const LONG: Duration = Duration::from_millis(5);
+
+impl Stalls {
+    /// So much more time than was meant to pass has passed between two looks at the clock.
+    pub(super) fn passed(&mut self, time: Duration) {
+        if time > LONG {
+            self.total += time;
+        }
+    }
+
+    pub(super) const fn total(&self) -> Duration {
+        self.total
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
