@@ -33,6 +33,27 @@ impl Cipher {
         sealed.expect("a seal of the right length");
     }
 
+    /// Seals `body` where it lies: its tag.
+    pub(crate) fn seal_in_place(&self, number: u64, header: &[u8], body: &mut [u8]) -> [u8; TAG_LEN] {
+        let sealed = self.0.seal_in_place_separate_tag(nonce(number), Aad::from(header), body);
+        let mut tag = [0; TAG_LEN];
+        // As with `seal`.
+        tag.copy_from_slice(sealed.expect("a seal of the right length").as_ref());
+        tag
+    }
+
+    /// Opens `body` where it lies, if it and its tag are as they were sealed; otherwise it is of no use any more.
+    pub(crate) fn open_in_place(
+        &self,
+        number: u64,
+        header: &[u8],
+        body: &mut [u8],
+        tag: &[u8],
+    ) -> Result<(), Forged> {
+        let opened = self.0.open_in_place_separate_tag(nonce(number), Aad::from(header), tag, body);
+        opened.map(|_| ()).map_err(|_| Forged)
+    }
+
     /// Opens `sealed` into `plain`, which is [`TAG_LEN`] bytes shorter, if it is as it was sealed.
     pub(crate) fn open(
         &self,

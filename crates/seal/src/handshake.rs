@@ -9,12 +9,11 @@
 //!
 //! Both messages look like this. The tag of the second one also proves that it answers the first one.
 
-use snow::params::NoiseParams;
 use snow::{Builder, HandshakeState};
 
 use crate::Key;
 use crate::cipher::TAG_LEN;
-use crate::noise::{self, Ephemeral, Parts};
+use crate::noise::{self, Ephemeral};
 use crate::record::{Opener, Sealer};
 
 /// Bytes of each message of the handshake on a stream.
@@ -27,7 +26,6 @@ pub const VERSION: u8 = 1;
 const START_LEN: usize = MAGIC.len() + 1;
 /// Bytes of each message of the handshake itself.
 const MESSAGE_LEN: usize = 32 + TAG_LEN;
-const PATTERN: &str = "Noise_NNpsk0_25519_AESGCM_BLAKE2s";
 /// What both sides must agree on besides the key.
 const PROLOGUE: &[u8] = b"Tandem 1 tcp";
 
@@ -78,7 +76,7 @@ impl Initiator {
     }
 
     fn begin_with(key: &Key, ephemeral: Ephemeral) -> Result<(Self, [u8; HELLO_LEN]), HandshakeError> {
-        let builder = builder(key, ephemeral).and_then(Builder::build_initiator);
+        let builder = noise::builder(key, ephemeral, PROLOGUE).and_then(Builder::build_initiator);
         let mut state = builder.map_err(|_| HandshakeError::Random)?;
         let message = write(&mut state)?;
         Ok((Self(state), message))
@@ -104,17 +102,12 @@ fn answer_with(
     hello: &[u8; HELLO_LEN],
     ephemeral: Ephemeral,
 ) -> Result<([u8; HELLO_LEN], Channel), HandshakeError> {
-    let builder = builder(key, ephemeral).and_then(Builder::build_responder);
+    let builder = noise::builder(key, ephemeral, PROLOGUE).and_then(Builder::build_responder);
     let mut state = builder.map_err(|_| HandshakeError::Random)?;
     read(&mut state, hello)?;
     let answer = write(&mut state)?;
     let [back, out] = noise::split(state);
     Ok((answer, Channel { sealer: Sealer::new(out), opener: Opener::new(back) }))
-}
-
-fn builder(key: &Key, ephemeral: Ephemeral) -> Result<Builder<'_>, snow::Error> {
-    let params: NoiseParams = PATTERN.parse()?;
-    Builder::with_resolver(params, Box::new(Parts(ephemeral))).prologue(PROLOGUE)?.psk(0, key.bytes())
 }
 
 fn write(state: &mut HandshakeState) -> Result<[u8; HELLO_LEN], HandshakeError> {

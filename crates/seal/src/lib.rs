@@ -3,7 +3,7 @@
 //! A [`Key`] is 32 bytes that both sides know. [`Initiator`] and [`answer`] are the two sides of the Noise handshake
 //! `Noise_NNpsk0_25519_AESGCM_BLAKE2s`: one message each way, after which both sides know that the other one has the key,
 //! and share secrets of this one connection that the key alone does not tell (forward secrecy). [`Sealer`] and [`Opener`]
-//! are one direction each of a byte stream in sealed records. This crate never sees a socket, a file or a clock; the only
+//! are one direction each of a byte stream in sealed records; [`datagram`] is the same for UDP. This crate never sees a socket, a file or a clock; the only
 //! thing that it asks of the system is randomness.
 //!
 //! ```text
@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 mod cipher;
+pub mod datagram;
 mod handshake;
 mod key;
 mod noise;

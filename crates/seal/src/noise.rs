@@ -2,12 +2,13 @@
 
 use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey, X25519};
 use blake2::{Blake2s256, Digest as _};
-use snow::Error;
-use snow::params::{CipherChoice, DHChoice, HashChoice};
+use snow::params::{CipherChoice, DHChoice, HashChoice, NoiseParams};
 use snow::resolvers::CryptoResolver;
 use snow::types;
+use snow::{Builder, Error};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::Key;
 use crate::cipher::{Cipher, Secret, TAG_LEN};
 
 /// Where the ephemeral secret of a handshake comes from.
@@ -15,18 +16,29 @@ pub(crate) enum Ephemeral {
     /// From the system: for this handshake, and then forgotten.
     Fresh,
     /// Given.
-    #[cfg(test)]
     Given(Secret),
 }
 
+/// The handshake, of streams and of datagrams.
+const PATTERN: &str = "Noise_NNpsk0_25519_AESGCM_BLAKE2s";
+
+/// A handshake that is about to begin. Both sides must have the same prologue.
+pub(crate) fn builder<'a>(
+    key: &'a Key,
+    ephemeral: Ephemeral,
+    prologue: &'a [u8],
+) -> Result<Builder<'a>, Error> {
+    let params: NoiseParams = PATTERN.parse()?;
+    Builder::with_resolver(params, Box::new(Parts(ephemeral))).prologue(prologue)?.psk(0, key.bytes())
+}
+
 /// Gives `snow` what it is made of.
-pub(crate) struct Parts(pub(crate) Ephemeral);
+struct Parts(Ephemeral);
 
 impl CryptoResolver for Parts {
     fn resolve_rng(&self) -> Option<Box<dyn types::Random>> {
         Some(match &self.0 {
             Ephemeral::Fresh => Box::new(System),
-            #[cfg(test)]
             Ephemeral::Given(secret) => Box::new(Given(secret.clone())),
         })
     }
@@ -53,10 +65,8 @@ impl types::Random for System {
     }
 }
 
-#[cfg(test)]
 struct Given(Secret);
 
-#[cfg(test)]
 impl types::Random for Given {
     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
         if bytes.len() != self.0.len() {
