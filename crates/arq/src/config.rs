@@ -16,6 +16,8 @@ pub struct Config {
     pub max_datagram: u16,
     /// Bytes of the IP and UDP headers: 28 with IPv4, 48 with IPv6.
     pub overhead: u16,
+    /// Bytes that whoever sends a client's first packets puts into each of them besides.
+    pub connect_extra: u16,
     /// How long the peer may be silent.
     pub idle_limit: Duration,
     /// Bytes of parts that may wait at this side for being taken.
@@ -29,6 +31,7 @@ impl Default for Config {
             max_rate: None,
             max_datagram: 65507,
             overhead: 28,
+            connect_extra: 0,
             idle_limit: Duration::from_secs(30),
             window: 32 << 20,
         }

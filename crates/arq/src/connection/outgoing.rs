@@ -72,7 +72,7 @@ impl Connection {
     /// Begins a packet. The number is put in when it is known what the packet holds, see [`Self::end_packet`].
     fn header_len(&self) -> usize {
         match self.phase {
-            Phase::Connecting { .. } => packet::CONNECT_HEADER_LEN,
+            Phase::Connecting { .. } => packet::CONNECT_HEADER_LEN + usize::from(self.config.connect_extra),
             _ => packet::DATA_HEADER_LEN,
         }
     }

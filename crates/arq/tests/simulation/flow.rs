@@ -8,6 +8,7 @@ use arq::{Assembly, Claim, Connection, Footprint, Next, Piece, Received};
 use framing::ChunkSet;
 use framing::packet::{self, Packet, UNIT_LEN};
 
+use super::seals::Seals;
 use super::{Direction, Moment, Network, Report, SERVER, Scenario, chunk_len, client_address, content};
 
 const HELLO: &[u8] = b"hello, put";
@@ -33,6 +34,8 @@ pub struct Flow {
     index: usize,
     pub client: Connection,
     pub server: Option<Connection>,
+    /// Where both have a key.
+    pub seals: Option<Seals>,
     /// Where the client is now, as seen from the server.
     pub home: SocketAddr,
     pub state: State,
@@ -64,12 +67,14 @@ impl Flow {
     pub fn new(scenario: Scenario, index: usize, client: Connection, start: Instant) -> Self {
         let [up, down] = scenario.messages.clone();
         let chunks = scenario.bytes.div_ceil(4096) as usize;
+        let seals = scenario.has_key.then(|| Seals::new(client.cid()));
         Self {
             scenario,
             start,
             index,
             client,
             server: None,
+            seals,
             home: client_address(index),
             state: State::Waiting,
             assembly: Assembly::new(),
@@ -183,6 +188,11 @@ impl Flow {
                 let Some(to) = connection.poll_transmit(at, &mut datagram) else { break };
                 assert!(count < 2000, "it never has enough");
                 assert!(datagram.len() <= usize::from(self.scenario.config.max_datagram));
+                match (&self.seals, direction) {
+                    (Some(seals), Direction::Up) => seals.client_sends(&mut datagram),
+                    (Some(seals), Direction::Down) => seals.server_sends(&mut datagram),
+                    (None, _) => {}
+                }
                 network.send(direction, self.index, from, to, now, datagram);
             }
         }
@@ -254,6 +264,9 @@ impl Flow {
                 put_content(&mut datagram, bytes, claim);
                 packet::seal(&mut datagram, 0);
                 assert!(datagram.len() <= self.client.datagram_len());
+                if let Some(seals) = &self.seals {
+                    seals.client_sends(&mut datagram);
+                }
                 network.send(Direction::Up, self.index, self.home, SERVER, now, datagram);
             }
             match next {
@@ -272,9 +285,17 @@ impl Flow {
     }
 
     pub fn deliver_to_client(&mut self, now: Duration, datagram: &[u8]) {
-        if let Ok(packet) = Packet::parse(datagram) {
+        let mut copy = Vec::new();
+        let read = match &mut self.seals {
+            Some(seals) => {
+                copy.extend_from_slice(datagram);
+                seals.client_gets(&mut copy)
+            }
+            None => Packet::parse(datagram).ok().map(|packet| (packet, datagram.len())),
+        };
+        if let Some((packet, len)) = read {
             let at = self.start + now;
-            let received = self.client.handle(at, at, SERVER, &packet, datagram.len());
+            let received = self.client.handle(at, at, SERVER, &packet, len);
             if let Received::Datagram(payload) = received {
                 self.datagrams[0].push((now, payload.to_vec()));
             }

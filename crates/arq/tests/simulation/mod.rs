@@ -15,6 +15,7 @@ mod flow;
 mod network;
 pub mod random;
 mod scenario;
+pub mod seals;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -196,7 +197,18 @@ impl World {
     pub fn deliver_to_server(&mut self, index: usize, from: SocketAddr, datagram: &[u8]) {
         let now = self.instant();
         let flow = &mut self.flows[index];
-        let Ok(packet) = Packet::parse(datagram) else { return };
+        let mut copy = Vec::new();
+        let read = match &mut flow.seals {
+            Some(seals) => {
+                copy.extend_from_slice(datagram);
+                let (gate, at) = (&self.gate, self.now);
+                seals.server_gets(&mut copy, |packet, len| {
+                    matches!(gate.receive(at, from, packet, len, &mut Vec::new()), First::Accept(_))
+                })
+            }
+            None => Packet::parse(datagram).ok().map(|packet| (packet, datagram.len())),
+        };
+        let Some((packet, len)) = read else { return };
         if flow.server.is_none() {
             let mut reply = Vec::new();
             match self.gate.receive(self.now, from, &packet, datagram.len(), &mut reply) {
@@ -205,15 +217,19 @@ impl World {
                         flow.scenario.server_config.as_ref().unwrap_or(&flow.scenario.config).clone();
                     flow.server = Some(Connection::accept(config, accepted, from, 0xacce, now));
                 }
+                First::Nothing if flow.seals.is_some() => {}
                 First::Nothing => self.reset(&packet, datagram, &mut reply),
                 First::Reply => {}
+            }
+            if let Some(seals) = &self.flows[index].seals {
+                reply = seals.retry(datagram, &reply);
             }
             if !reply.is_empty() {
                 assert!(reply.len() <= 3 * datagram.len());
                 self.network.send(Direction::Down, index, SERVER, from, self.now, reply);
             }
         }
-        self.flows[index].handle_at_server(self.now, from, &packet, datagram.len());
+        self.flows[index].handle_at_server(self.now, from, &packet, len);
     }
 
     /// What an endpoint answers to packets of connections that it does not know.

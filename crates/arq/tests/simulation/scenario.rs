@@ -7,6 +7,8 @@ use std::time::Duration;
 use arq::{Config, End, Footprint, Stats, Trace};
 use netsim::Faults;
 
+use super::seals;
+
 pub const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 8121);
 
 /// Where the client of a flow is at first.
@@ -36,6 +38,8 @@ pub struct Scenario {
     pub messages: [Vec<Vec<u8>>; 2],
     /// Whether a server answers what it does not know with a Reset.
     pub resets: bool,
+    /// Whether both sides have a key. Then nobody answers what is not known.
+    pub has_key: bool,
 }
 
 impl Scenario {
@@ -53,7 +57,19 @@ impl Scenario {
             trace: None,
             messages: [Vec::new(), Vec::new()],
             resets: true,
+            has_key: false,
         }
+    }
+
+    /// The same with a key on both sides.
+    pub fn sealed(mut self) -> Self {
+        self.has_key = true;
+        self.resets = false;
+        seals::settings(&mut self.config);
+        if let Some(config) = &mut self.server_config {
+            seals::settings(config);
+        }
+        self
     }
 
     /// When the receiver takes something again, if it would at this time.
