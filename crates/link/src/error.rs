@@ -151,6 +151,13 @@ pub enum ConnectError {
         /// What was asked for.
         server: String,
     },
+    /// No answer that proves the key. Over UDP a server is silent to those who do not have it, and one without a key to those
+    /// who have one.
+    #[error("cannot connect to {server}: there was no answer to the handshake with this side's key")]
+    Unproved {
+        /// What was asked for.
+        server: String,
+    },
     /// The handshake failed for another reason.
     #[error("no handshake with {server}: {error}")]
     Handshake {
@@ -168,6 +175,6 @@ impl ConnectError {
     /// Whether trying again may do better.
     #[must_use]
     pub const fn is_passing(&self) -> bool {
-        matches!(self, Self::Connect { .. } | Self::Lookup { .. })
+        matches!(self, Self::Connect { .. } | Self::Lookup { .. } | Self::Unproved { .. })
     }
 }

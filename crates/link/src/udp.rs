@@ -27,6 +27,7 @@ mod peer;
 mod plain;
 mod raw;
 mod receive;
+mod sealed;
 mod send;
 mod shift;
 mod slots;

@@ -1,17 +1,19 @@
 //! What a server does with packets of nobody it knows.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arq::{Accepted, Connection, First, Gate};
 use framing::packet::{self, Packet, RESET_LEN};
+use seal::datagram::{self, Host, Opener};
 
 use super::arrivals::Arrival;
 use super::options::UdpOptions;
 use super::outbox::Outbox;
 use super::peer::Peer;
+use super::sealed::{Guard, Late, take_retry};
 use super::wake::Waker;
 
 /// Clients that may wait to be served. Another one tries again until there is room.
@@ -22,6 +24,50 @@ pub(super) const WINDOW: u64 = 32 << 20;
 pub(super) const LEAST_WINDOW: u64 = 1 << 20;
 /// Resets that are sent in a second at most.
 const MOST_RESETS: u32 = 1000;
+
+/// Answers to handshakes of clients that have the key, in a second at most: each costs some 100 us. Who has seen one can send
+/// it again.
+const MOST_HANDSHAKES: u32 = 1000;
+
+/// How often the same first message is answered within [`GREETING_MEMORY`]: a client says it some 20 times at most.
+const MOST_ANSWERS: u32 = 32;
+const GREETING_MEMORY: Duration = Duration::from_secs(60);
+/// How many different ones are counted.
+const MOST_GREETINGS: usize = 4096;
+
+/// First messages of handshakes that were answered, so that one that was recorded is of little use for a flood.
+#[derive(Debug)]
+struct Greeted {
+    since: Instant,
+    /// By their last bytes.
+    answers: HashMap<[u8; 8], u32>,
+}
+
+impl Greeted {
+    fn may_answer(&mut self, now: Instant, init: &[u8]) -> bool {
+        if now.saturating_duration_since(self.since) >= GREETING_MEMORY {
+            self.since = now;
+            self.answers.clear();
+        }
+        let count = init.last_chunk().and_then(|tag| self.answers.get(tag));
+        count.is_none_or(|count| *count < MOST_ANSWERS)
+    }
+
+    fn answered(&mut self, init: &[u8]) {
+        let Some(tag) = init.last_chunk() else { return };
+        if self.answers.len() < MOST_GREETINGS || self.answers.contains_key(tag) {
+            *self.answers.entry(*tag).or_default() += 1;
+        }
+    }
+}
+
+/// A new client.
+#[derive(Debug)]
+pub(super) struct Met {
+    pub(super) peer: Arc<Peer>,
+    /// What opens its packets, and the first of them, where there is a key.
+    pub(super) opened: Option<(Opener, Late)>,
+}
 
 /// New clients on their way from the I/O thread to whoever serves them.
 #[derive(Debug)]
@@ -74,8 +120,12 @@ pub(super) struct Server {
     started: Instant,
     options: UdpOptions,
     queue: Arc<Queue>,
-    /// Resets sent since then.
+    /// Proves keys, where there is one.
+    host: Option<Host>,
+    /// Resets, and answers to handshakes, sent since then.
     resets: (Instant, u32),
+    handshakes: (Instant, u32),
+    greeted: Greeted,
     is_wild: bool,
 }
 
@@ -83,34 +133,70 @@ impl Server {
     /// One that gives its clients to this queue. `is_wild`: its socket has every address of this machine.
     pub(super) fn new(options: UdpOptions, queue: Arc<Queue>, is_wild: bool) -> io::Result<Self> {
         let started = Instant::now();
-        Ok(Self { gate: Gate::new(random()?), started, options, queue, resets: (started, 0), is_wild })
+        let secret = random()?;
+        let host = options.key.clone().map(|key| Host::new(key, secret));
+        let [resets, handshakes] = [(started, 0); 2];
+        let gate = Gate::new(random()?);
+        let greeted = Greeted { since: started, answers: HashMap::new() };
+        Ok(Self { gate, started, options, queue, host, resets, handshakes, greeted, is_wild })
     }
 
     /// Judges a packet of nobody that is known: perhaps it makes a new peer, which is to be given it then.
-    pub(super) fn meet(
-        &mut self,
-        now: Instant,
-        arrival: &Arrival<'_>,
-        outbox: &mut Outbox,
-    ) -> Option<Arc<Peer>> {
+    pub(super) fn meet(&mut self, now: Instant, arrival: &Arrival<'_>, outbox: &mut Outbox) -> Option<Met> {
         let since_start = now.saturating_duration_since(self.started);
         let (from, to) = (arrival.from, self.own_address(arrival));
+        let start = outbox.bytes().len();
         match self.gate.receive(since_start, from, &arrival.packet, arrival.len(), outbox.bytes()) {
             First::Nothing => self.reset(now, arrival, outbox),
-            First::Reply => outbox.end(from, to),
+            First::Reply => {
+                if self.seal_reply(now, arrival, outbox.bytes(), start) {
+                    outbox.end(from, to);
+                }
+            }
             First::Accept(accepted) => return self.accept(now, accepted, arrival),
         }
         None
     }
 
-    fn accept(&self, now: Instant, accepted: Accepted, arrival: &Arrival<'_>) -> Option<Arc<Peer>> {
+    /// Makes a reply that begins at `start` one of a server with a key, where it is one. Silence where that is the reply.
+    fn seal_reply(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival<'_>,
+        replies: &mut Vec<u8>,
+        start: usize,
+    ) -> bool {
+        let Some(host) = &self.host else { return true };
+        let Some((server_cid, token)) = take_retry(replies, start) else { return false };
+        let init = arrival.datagram();
+        let answered = self.greeted.may_answer(now, init)
+            && may_one_more(&mut self.handshakes, now, MOST_HANDSHAKES)
+            && host.retry(init, server_cid, &token, replies);
+        if answered {
+            self.greeted.answered(init);
+        }
+        answered
+    }
+
+    fn accept(&mut self, now: Instant, accepted: Accepted, arrival: &Arrival<'_>) -> Option<Met> {
         if !self.queue.has_room() {
             return None;
+        }
+        let (mut guard, mut opened) = (None, None);
+        if let Some(host) = &self.host {
+            if !may_one_more(&mut self.handshakes, now, MOST_HANDSHAKES) {
+                return None;
+            }
+            let (sealer, mut opener) = host.welcome(arrival.datagram())?;
+            let packet = Late::open(arrival, &mut opener)?;
+            guard = Some(Guard::of(sealer));
+            opened = Some((opener, packet));
         }
         let config = self.options.config(arrival.from, LEAST_WINDOW);
         let seed = u64::from_ne_bytes(random().ok()?);
         let conn = Connection::accept(config, accepted, arrival.from, seed, now);
-        Some(Arc::new(Peer::new(conn, self.own_address(arrival))))
+        let peer = Arc::new(Peer::new(conn, self.own_address(arrival), guard));
+        Some(Met { peer, opened })
     }
 
     /// Hands a new peer on to be served.
@@ -133,15 +219,29 @@ impl Server {
         };
         let datagram = arrival.datagram();
         let Some(crc) = datagram.last_chunk().copied().map(u32::from_be_bytes) else { return };
-        if now.saturating_duration_since(self.resets.0).as_secs() >= 1 {
-            self.resets = (now, 0);
-        }
-        if datagram.len() > RESET_LEN && self.resets.1 < MOST_RESETS {
-            self.resets.1 += 1;
-            packet::reset(outbox.bytes(), cid, pn, crc);
+        let least = if self.host.is_some() { datagram::RESET_LEN } else { RESET_LEN };
+        if datagram.len() > least && may_one_more(&mut self.resets, now, MOST_RESETS) {
+            match &self.host {
+                Some(host) => host.reset(cid, pn, crc.to_be_bytes(), outbox.bytes()),
+                None => packet::reset(outbox.bytes(), cid, pn, crc),
+            }
             outbox.end(arrival.from, self.own_address(arrival));
         }
     }
+
+    /// Whether clients have to prove that they have a key.
+    pub(super) const fn has_key(&self) -> bool {
+        self.host.is_some()
+    }
+}
+
+/// Counts something that happens at most so often in a second: whether it may happen once more.
+fn may_one_more(count: &mut (Instant, u32), now: Instant, most: u32) -> bool {
+    if now.saturating_duration_since(count.0).as_secs() >= 1 {
+        *count = (now, 0);
+    }
+    count.1 += 1;
+    count.1 <= most
 }
 
 /// Bytes that nobody can guess.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use framing::packet::Packet;
 use quinn_udp::RecvMeta;
+use seal::datagram::{self, Parsed};
 
 use super::slots::is_dense;
 use crate::block::Block;
@@ -52,6 +53,10 @@ pub(super) struct Arrival<'a> {
     pub(super) block: &'a Arc<Block>,
     pub(super) start: usize,
     pub(super) end: usize,
+    /// Bytes behind its end that only a sealed packet has.
+    pub(super) surplus: usize,
+    /// Whether it is sealed still: it came for nobody that was known.
+    pub(super) is_sealed: bool,
     /// Whether the block is to be kept, not copied from.
     pub(super) dense: bool,
 }
@@ -62,7 +67,7 @@ impl Arrival<'_> {
     }
 
     pub(super) fn datagram(&self) -> &[u8] {
-        &self.block.bytes()[self.start..self.end]
+        &self.block.bytes()[self.start..self.end + self.surplus]
     }
 
     /// The connection that it is for; none of an Init, nor of a Reset, which tells the other side's id.
@@ -78,11 +83,12 @@ impl Arrival<'_> {
     }
 }
 
-/// Appends the packets of one slot: how many datagrams were none.
+/// Appends the packets of one slot: how many datagrams were none. `has_key`: what was sealed is open by now.
 pub(super) fn parse<'a>(
     block: &'a Arc<Block>,
     meta: &RecvMeta,
     clock: &Clock,
+    has_key: bool,
     arrivals: &mut Vec<Arrival<'a>>,
 ) -> u64 {
     let len = meta.len.min(block.bytes().len());
@@ -93,8 +99,15 @@ pub(super) fn parse<'a>(
     let mut garbage = 0;
     for start in (0..len).step_by(stride) {
         let end = len.min(start + stride);
-        match Packet::parse(&block.bytes()[start..end]) {
-            Ok(packet) => {
+        let datagram = &block.bytes()[start..end];
+        let parsed = match has_key {
+            true => datagram::parse(datagram),
+            false => {
+                Packet::parse(datagram).ok().map(|packet| Parsed { packet, is_sealed: false, surplus: 0 })
+            }
+        };
+        match parsed {
+            Some(Parsed { packet, is_sealed, surplus }) => {
                 arrivals.push(Arrival {
                     packet,
                     from: meta.addr,
@@ -103,11 +116,13 @@ pub(super) fn parse<'a>(
                     stamp,
                     block,
                     start,
-                    end,
+                    end: end - surplus,
+                    surplus,
+                    is_sealed,
                     dense,
                 });
             }
-            Err(_) => garbage += 1,
+            None => garbage += 1,
         }
     }
     garbage

@@ -10,6 +10,7 @@ use framing::{CHUNK_LEN, crc32c};
 
 use super::outbox::Outcome;
 use super::peer::Destination;
+use super::sealed::Guard;
 use super::socket::{MAX_BATCH, MAX_BATCH_LEN, Port};
 use super::stage::{BlockNumber, Stage, header_room};
 
@@ -30,6 +31,9 @@ pub(super) struct Batch {
     copies: Vec<u8>,
     headers: Vec<PartHeader>,
     scratch: Vec<u8>,
+    /// The datagrams once more, sealed, and where each one ends.
+    sealed: Vec<u8>,
+    ends: Vec<usize>,
 }
 
 impl Batch {
@@ -65,17 +69,56 @@ impl Batch {
     }
 
     /// Makes datagrams of the parts, and sends them: those that lie in a row and have the same length, in one call.
-    pub(super) fn send(&mut self, stage: &mut Stage<'_>, to: Destination, port: &Port) -> Outcome {
-        let mut outcome = Outcome::default();
+    pub(super) fn send(
+        &mut self,
+        stage: &mut Stage<'_>,
+        to: Destination,
+        port: &Port,
+        guard: Option<&Guard>,
+    ) -> Outcome {
+        let sealer = guard.and_then(Guard::sealer);
         for (part, header) in self.parts.iter().zip(&self.headers) {
             let bytes = match part.block {
                 Some(number) => stage.bytes_mut(number).unwrap_or_default(),
                 None => self.copies.as_mut_slice(),
             };
-            if let Some(datagram) = bytes.get_mut(part.at.clone()) {
-                seal(datagram, &part.claim, *header, &mut self.scratch);
+            let Some(datagram) = bytes.get_mut(part.at.clone()) else { continue };
+            begin(datagram, &part.claim, *header, &mut self.scratch);
+            match sealer {
+                // The bytes in the block are for the hasher still.
+                Some(sealer) => {
+                    sealer.seal_data(datagram, &mut self.sealed);
+                    self.ends.push(self.sealed.len());
+                }
+                None => finish(datagram),
             }
         }
+        let outcome =
+            if sealer.is_some() { self.send_sealed(to, port) } else { self.send_clear(stage, to, port) };
+        self.parts.clear();
+        self.copies.clear();
+        self.sealed.clear();
+        self.ends.clear();
+        outcome
+    }
+
+    fn send_sealed(&self, to: Destination, port: &Port) -> Outcome {
+        let mut outcome = Outcome::default();
+        let (mut start, mut rest) = (0, self.ends.as_slice());
+        while let Some(first) = rest.first() {
+            let len = first - start;
+            let is_equal = |(at, end): &(usize, &usize)| **end == start + (at + 1) * len;
+            let most = MAX_BATCH.min(MAX_BATCH_LEN / len.max(1)).max(1);
+            let count = rest.iter().enumerate().take(most).take_while(is_equal).count().max(1);
+            outcome.note(port.send(to.to, to.from, &self.sealed[start..rest[count - 1]], len), to.to, len);
+            start = rest[count - 1];
+            rest = &rest[count..];
+        }
+        outcome
+    }
+
+    fn send_clear(&self, stage: &Stage<'_>, to: Destination, port: &Port) -> Outcome {
+        let mut outcome = Outcome::default();
         let mut rest = self.parts.as_slice();
         while let Some(first) = rest.first() {
             let count = in_a_row(rest);
@@ -85,19 +128,21 @@ impl Batch {
             }
             rest = &rest[count..];
         }
-        self.parts.clear();
-        self.copies.clear();
         outcome
     }
 }
 
-/// Puts what makes a datagram of a part around its bytes.
-fn seal(datagram: &mut [u8], claim: &Claim, header: PartHeader, scratch: &mut Vec<u8>) {
+/// Puts what makes a datagram of a part before its bytes.
+fn begin(datagram: &mut [u8], claim: &Claim, header: PartHeader, scratch: &mut Vec<u8>) {
     scratch.clear();
     begin_data(scratch, header.cid, header.pn);
     put_part_header(scratch, claim.chunk, claim.unit);
+    datagram[..scratch.len()].copy_from_slice(scratch);
+}
+
+/// Puts its checksum behind it.
+fn finish(datagram: &mut [u8]) {
     let (body, crc) = datagram.split_at_mut(datagram.len() - CRC_LEN);
-    body[..scratch.len()].copy_from_slice(scratch);
     crc.copy_from_slice(&crc32c(body).to_be_bytes());
 }
 

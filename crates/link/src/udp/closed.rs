@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How long a connection is remembered: longer than its token is good.
-const MEMORY: Duration = Duration::from_secs(60);
+const MEMORY: Duration = Duration::from_secs(65);
 /// How many are.
 const MOST: usize = 4096;
 /// How often the last packet is said again, at most.
@@ -51,6 +51,14 @@ impl Closed {
         }
         self.by_cid.insert(cid, Last { packet, to, said: now });
         self.order.push_back((now, cid));
+    }
+
+    /// Whether one more would make it forget another one before its time. A copy of what opened that could open it again,
+    /// with the same secrets.
+    pub(super) fn is_full(&self, now: Instant) -> bool {
+        let oldest = self.order.front();
+        self.order.len() >= MOST
+            && oldest.is_some_and(|(since, _)| now.saturating_duration_since(*since) <= MEMORY)
     }
 
     /// What to say to a packet from there of a connection that is over: `None` if it is of none.

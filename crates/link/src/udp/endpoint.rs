@@ -13,6 +13,7 @@ use super::accept::{LEAST_WINDOW, Queue, Server, random};
 use super::hub::{Handle, Hub, Request};
 use super::outbox::Outbox;
 use super::peer::Peer;
+use super::sealed::Guard;
 use super::socket::Port;
 use super::wake::wait;
 use super::{UdpLink, UdpOptions, engine};
@@ -32,7 +33,11 @@ impl UdpLink {
                 Err(error) => last = error,
             }
         }
-        Err(ConnectError::Connect { server: server.to_owned(), error: last })
+        let server = server.to_owned();
+        if options.key.is_some() && last.kind() == io::ErrorKind::TimedOut {
+            return Err(ConnectError::Unproved { server });
+        }
+        Err(ConnectError::Connect { server, error: last })
     }
 
     fn connect_to(address: SocketAddr, options: &UdpOptions) -> io::Result<Self> {
@@ -40,11 +45,13 @@ impl UdpLink {
         if let Some(advice) = hub.port().advice() {
             options.say(&advice);
         }
-        let handle = engine::start(&hub, None)?;
+        let handle = engine::start(&hub, None, options.key.clone())?;
         let config = options.config(address, LEAST_WINDOW);
         let [cid, seed] = [random()?, random()?].map(u64::from_ne_bytes);
+        let guard = options.key.as_ref().map(|key| Guard::greet(key, cid as u32));
+        let guard = guard.transpose().map_err(io::Error::other)?;
         let conn = Connection::connect(config, address, cid as u32, seed, Instant::now());
-        let peer = Arc::new(Peer::new(conn, None));
+        let peer = Arc::new(Peer::new(conn, None, guard));
         let link = Self::new(handle, Arc::clone(&peer), address);
         hub.request(Request::Add(Arc::clone(&peer)));
         peer.flush(&hub, &mut Outbox::default());
@@ -87,7 +94,7 @@ impl UdpEndpoint {
         let hub = Arc::new(Hub::new(port)?);
         let queue = Arc::new(Queue::new()?);
         let server = Server::new(options.clone(), Arc::clone(&queue), address.ip().is_unspecified())?;
-        let handle = engine::start(&hub, Some(server))?;
+        let handle = engine::start(&hub, Some(server), options.key.clone())?;
         Ok(Self { handle, queue, address })
     }
 }

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use arq::Received;
 use framing::packet::{CRC_LEN, Packet};
 use rustix::event::PollFlags;
+use seal::Key;
+use seal::datagram::{Opener, Step, first_step, open_reset};
 
-use super::accept::{LEAST_WINDOW, Server, WINDOW};
+use super::accept::{LEAST_WINDOW, Met, Server, WINDOW};
 use super::arrivals::{Arrival, Clock, parse};
 use super::closed::{Answer, Closed};
 use super::hub::{Handle, Hub, Request};
@@ -21,6 +23,7 @@ use super::inbox::What;
 use super::lull::Lull;
 use super::outbox::Outbox;
 use super::peer::Peer;
+use super::sealed::Late;
 use super::slots::Slots;
 use super::wake::wait;
 
@@ -40,6 +43,7 @@ struct Engine {
     hub: Arc<Hub>,
     /// Of a client's socket there is none.
     server: Option<Server>,
+    key: Option<Key>,
     routes: HashMap<u32, Route>,
     timers: BTreeSet<(Instant, u32)>,
     closed: Closed,
@@ -57,13 +61,16 @@ struct Route {
     peer: Arc<Peer>,
     /// Its entry in the timers.
     timer: Option<Instant>,
+    /// What opens its packets, once the handshake is over, where there is a key.
+    opener: Option<Opener>,
 }
 
 /// Starts the I/O thread of a socket.
-pub(super) fn start(hub: &Arc<Hub>, server: Option<Server>) -> io::Result<Arc<Handle>> {
+pub(super) fn start(hub: &Arc<Hub>, server: Option<Server>, key: Option<Key>) -> io::Result<Arc<Handle>> {
     let engine = Engine {
         hub: Arc::clone(hub),
         server,
+        key,
         routes: HashMap::new(),
         timers: BTreeSet::new(),
         closed: Closed::default(),
@@ -123,7 +130,10 @@ impl Engine {
             match request {
                 Request::Add(peer) => {
                     let cid = peer.cid();
-                    self.routes.entry(cid).or_insert(Route { peer, timer: None }).arm(&mut self.timers);
+                    self.routes
+                        .entry(cid)
+                        .or_insert(Route { peer, timer: None, opener: None })
+                        .arm(&mut self.timers);
                 }
                 Request::Arm(cid) => {
                     if let Some(route) = self.routes.get_mut(&cid) {
@@ -169,12 +179,16 @@ impl Engine {
     }
 
     /// Takes in what was received.
-    fn take(&mut self, slots: &Slots, used: usize) {
+    fn take(&mut self, slots: &mut Slots, used: usize) {
         let clock = Clock::now();
         let now = clock.now;
+        let has_key = self.key.is_some();
+        if has_key {
+            self.open(slots, used);
+        }
         let mut arrivals = Vec::with_capacity(used);
         for (block, meta) in slots.used(used) {
-            self.garbage += parse(block, meta, &clock, &mut arrivals);
+            self.garbage += parse(block, meta, &clock, has_key, &mut arrivals);
         }
         // Those of one peer together, in the order in which they came.
         if arrivals.windows(2).any(|pair| pair[0].cid() != pair[1].cid()) {
@@ -193,6 +207,43 @@ impl Engine {
         self.send();
     }
 
+    /// Opens what was received, where it lies. What is not as it was sealed can't be read any more.
+    fn open(&mut self, slots: &mut Slots, used: usize) {
+        for (bytes, meta) in slots.used_mut(used) {
+            let len = meta.len.min(bytes.len());
+            for datagram in bytes[..len].chunks_mut(meta.stride.max(1)) {
+                if !self.open_one(datagram) {
+                    datagram.fill(0);
+                }
+            }
+        }
+    }
+
+    /// Opens a datagram, if it is of a connection that is known: whether it may be read.
+    fn open_one(&mut self, datagram: &mut [u8]) -> bool {
+        match first_step(datagram) {
+            Step::Drop => false,
+            Step::Init => self.server.is_some(),
+            Step::Reset => {
+                self.server.is_none() && self.key.as_ref().is_some_and(|key| open_reset(key, datagram))
+            }
+            Step::Welcome(cid) => {
+                let Some(route) = self.routes.get_mut(&cid) else { return false };
+                let opener = route.peer.guard().and_then(|guard| guard.welcome(datagram));
+                let is_welcome = opener.is_some();
+                if is_welcome {
+                    route.opener = opener;
+                }
+                is_welcome
+            }
+            Step::Open(cid) => match self.routes.get_mut(&cid) {
+                Some(route) => route.opener.as_mut().is_some_and(|opener| opener.open(datagram)),
+                // It may begin a connection.
+                None => self.server.is_some(),
+            },
+        }
+    }
+
     /// Gives a connection what came for it.
     fn feed(&mut self, now: Instant, cid: u32, group: &[Arrival<'_>]) {
         let Some(route) = self.routes.get_mut(&cid) else { return };
@@ -202,7 +253,7 @@ impl Engine {
         let peer = Arc::clone(&route.peer);
         let mut state = peer.lock();
         let before = state.inbox.deliveries();
-        for arrival in group {
+        for arrival in group.iter().filter(|arrival| !arrival.is_sealed) {
             let received = state.conn.handle(now, arrival.at, arrival.from, &arrival.packet, arrival.len());
             let (chunk, what, payload, end) = match received {
                 Received::Nothing => continue,
@@ -239,8 +290,16 @@ impl Engine {
     fn meet(&mut self, now: Instant, arrival: &Arrival<'_>) {
         if let Some(cid) = arrival.cid() {
             // The packet before this one may have been the first of the same client.
-            if self.routes.contains_key(&cid) {
-                return self.feed(now, cid, std::slice::from_ref(arrival));
+            if let Some(route) = self.routes.get_mut(&cid) {
+                let late = match &mut route.opener {
+                    Some(opener) if arrival.is_sealed => Late::open(arrival, opener),
+                    _ if arrival.is_sealed => None,
+                    _ => return self.feed(now, cid, std::slice::from_ref(arrival)),
+                };
+                if let Some(opened) = late.as_ref().and_then(|late| late.arrival(arrival)) {
+                    self.feed(now, cid, &[opened]);
+                }
+                return;
             }
             match (self.closed.answer(now, cid, arrival.from), &mut self.server) {
                 (Some(Answer::Last(last)), Some(server)) => {
@@ -261,12 +320,18 @@ impl Engine {
             }
             return;
         };
-        if let Some(peer) = server.meet(now, arrival, &mut self.outbox) {
-            let cid = peer.cid();
-            self.routes.insert(cid, Route { peer: Arc::clone(&peer), timer: None });
-            server.introduce(peer);
-            self.share_memory();
-            self.feed(now, cid, std::slice::from_ref(arrival));
+        if server.has_key() && self.closed.is_full(now) {
+            return;
+        }
+        let Some(Met { peer, opened }) = server.meet(now, arrival, &mut self.outbox) else { return };
+        let cid = peer.cid();
+        let (opener, late) = opened.unzip();
+        self.routes.insert(cid, Route { peer: Arc::clone(&peer), timer: None, opener });
+        server.introduce(peer);
+        self.share_memory();
+        match &late {
+            Some(late) => late.arrival(arrival).into_iter().for_each(|opened| self.feed(now, cid, &[opened])),
+            None => self.feed(now, cid, std::slice::from_ref(arrival)),
         }
     }
 
@@ -312,7 +377,7 @@ impl Engine {
             for route in self.routes.values() {
                 let mut state = route.peer.lock();
                 if state.conn.remote() == to {
-                    state.conn.too_big(len);
+                    state.too_big(len);
                 }
             }
         }

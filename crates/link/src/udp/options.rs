@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arq::{Config, Congestion};
+use seal::{Key, datagram};
 
 use crate::IDLE_LIMIT;
 
@@ -20,6 +21,8 @@ pub struct UdpOptions {
     pub rate: Option<u64>,
     /// The largest IP packet that may be sent, in bytes; found out by probing unless given.
     pub mtu: Option<u16>,
+    /// What both sides must have. With it everything is sealed, without it nothing.
+    pub key: Option<Key>,
     /// Takes lines that the user should read, such as a setting of the system that is in the way.
     pub note: Option<Note>,
 }
@@ -39,6 +42,12 @@ impl UdpOptions {
         if let Some(mtu) = self.mtu {
             config.max_datagram = mtu.saturating_sub(overhead);
         }
+        if self.key.is_some() {
+            // The connection knows nothing of seals: to it they are a longer header.
+            config.overhead += datagram::GROWTH as u16;
+            config.max_datagram -= (datagram::GROWTH as u16).min(config.max_datagram);
+            config.connect_extra = datagram::HELLO_LEN as u16;
+        }
         config
     }
 
@@ -51,11 +60,12 @@ impl UdpOptions {
 
 impl fmt::Debug for UdpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { congestion, rate, mtu, note: _ } = self;
+        let Self { congestion, rate, mtu, key, note: _ } = self;
         f.debug_struct("UdpOptions")
             .field("congestion", congestion)
             .field("rate", rate)
             .field("mtu", mtu)
+            .field("key", key)
             .finish_non_exhaustive()
     }
 }

@@ -2,17 +2,19 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arq::{Connection, End};
 use framing::Refusal;
+use seal::datagram::GROWTH;
 
 use super::accept::WINDOW;
 use super::datagrams::Datagrams;
 use super::hub::{Hub, Request};
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Outcome};
+use super::sealed::Guard;
 use crate::LinkError;
 
 /// Bytes of parts that may wait here from a peer on this machine.
@@ -26,6 +28,7 @@ const UNKNOWN_RTT: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Peer {
     cid: u32,
+    guard: Option<Arc<Guard>>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -34,6 +37,8 @@ pub(super) struct Peer {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) conn: Connection,
+    /// What its packets are sealed with, where there is a key.
+    pub(super) guard: Option<Arc<Guard>>,
     pub(super) inbox: Inbox,
     pub(super) datagrams: Datagrams,
     /// When the I/O thread will look after it; it must be told when that is too late.
@@ -76,12 +81,26 @@ impl State {
 
     /// Appends every datagram that is to go out now.
     pub(super) fn poll_transmit(&mut self, now: Instant, outbox: &mut Outbox) {
-        while let Some(to) = self.conn.poll_transmit(now, outbox.bytes()) {
+        loop {
+            let start = outbox.bytes().len();
+            let Some(to) = self.conn.poll_transmit(now, outbox.bytes()) else { break };
+            if let Some(guard) = &self.guard {
+                guard.seal(outbox.bytes(), start);
+                if outbox.bytes().len() == start {
+                    continue;
+                }
+            }
             outbox.end(to, self.local);
             if self.conn.end().is_some() {
                 self.farewell = outbox.last().to_vec();
             }
         }
+    }
+
+    /// Says that the socket does not send a datagram of this length.
+    pub(super) fn too_big(&mut self, len: usize) {
+        let growth = if self.guard.is_some() { GROWTH } else { 0 };
+        self.conn.too_big(len.saturating_sub(growth));
     }
 
     /// Why the link is of no more use, if so.
@@ -94,10 +113,12 @@ impl State {
 }
 
 impl Peer {
-    pub(super) fn new(conn: Connection, local: Option<IpAddr>) -> Self {
+    pub(super) fn new(conn: Connection, local: Option<IpAddr>, guard: Option<Guard>) -> Self {
         let cid = conn.cid();
+        let guard = guard.map(Arc::new);
         let state = State {
             conn,
+            guard: guard.clone(),
             inbox: Inbox::default(),
             datagrams: Datagrams::default(),
             armed: None,
@@ -107,7 +128,12 @@ impl Peer {
             farewell: Vec::new(),
             waiting: false,
         };
-        Self { cid, state: Mutex::new(state), changed: Condvar::new() }
+        Self { cid, guard, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// What its packets are sealed with, where there is a key.
+    pub(super) fn guard(&self) -> Option<&Guard> {
+        self.guard.as_deref()
     }
 
     /// The connection id that its datagrams carry.
@@ -173,7 +199,7 @@ impl Peer {
     /// Takes note of how datagrams went out.
     pub(super) fn take_outcome(&self, hub: &Hub, outcome: &Outcome) {
         for (_, len) in &outcome.too_big {
-            self.lock().conn.too_big(*len);
+            self.lock().too_big(*len);
         }
         if outcome.refused {
             hub.request(Request::Refused);

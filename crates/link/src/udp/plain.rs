@@ -9,6 +9,7 @@ use super::account::Account;
 use super::inbox::{Delivery, What};
 use super::mail::decode;
 use super::receive::credit_of;
+use super::sealed::Guard;
 use super::stage::{Short, Stage};
 use super::{STATS_INTERVAL, TALK_INTERVAL, UdpLink};
 use crate::block::{ChunkRun, Pool};
@@ -89,6 +90,10 @@ impl UdpLink {
                     packet::plain(&mut self.scratch, header.cid, header.pn, chunk, bytes);
                     let to = state.destination();
                     drop(state);
+                    if let Some(sealer) = self.peer.guard().and_then(Guard::sealer) {
+                        let clear = std::mem::take(&mut self.scratch);
+                        sealer.seal_plain(&clear, &mut self.scratch);
+                    }
                     // What does not go out is lost, as everything else may be here.
                     let _ = self.hub().port().send_fragmented(to.to, to.from, &self.scratch);
                     return Ok(());

@@ -213,7 +213,7 @@ impl UdpLink {
         self.peer.arm(&mut state, self.hub());
         let to = state.destination();
         drop(state);
-        let outcome = pass.batch.send(&mut pass.stage, to, self.hub().port());
+        let outcome = pass.batch.send(&mut pass.stage, to, self.hub().port(), self.peer.guard());
         self.peer.take_outcome(self.hub(), &outcome);
     }
 

@@ -52,6 +52,13 @@ impl Slots {
         self.blocks.iter().zip(&self.meta).take(used)
     }
 
+    /// The same, to be changed where it lies.
+    pub(super) fn used_mut(&mut self, used: usize) -> impl Iterator<Item = (&mut [u8], &RecvMeta)> {
+        let blocks = self.blocks.iter_mut().zip(&self.meta).take(used);
+        // Nobody else has them yet.
+        blocks.filter_map(|(block, meta)| Some((Arc::get_mut(block)?.bytes_mut(), meta)))
+    }
+
     /// Puts other blocks in the place of those that were handed on.
     fn renew(&mut self) {
         for at in 0..self.blocks.len() {

@@ -1,0 +1,276 @@
+//! Keys over UDP: who has it is heard, and nobody else, whatever they send.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use framing::packet::{self, Packet};
+use framing::{ChunkSet, Hello, Message};
+use link::{ConnectError, Link, Listener as _, UdpLink, UdpOptions};
+use seal::datagram::{self, Greeting, INIT_LEN, RETRY_LEN};
+use seal::{KEY_LEN, Key};
+
+use crate::store::{Sink, Source};
+use crate::{Over, WAIT, accept, connect, endpoint, endpoint_with, localhost};
+
+fn key(byte: u8) -> Key {
+    Key::from_bytes([byte; KEY_LEN])
+}
+
+fn with(key: Option<Key>) -> UdpOptions {
+    UdpOptions { key, ..UdpOptions::default() }
+}
+
+/// An Init of somebody who has this key.
+fn init(key: &Key, cid: u32) -> Vec<u8> {
+    let mut init = Vec::new();
+    packet::init(&mut init, packet::VERSION, cid, 5);
+    datagram::seal_init(Greeting::begin(key, cid).unwrap().hello(), &mut init, 0);
+    init
+}
+
+#[test]
+fn an_outsider_gets_nothing_and_who_has_the_key_no_more_than_three_times_as_much() {
+    let mut server = endpoint();
+    let address = server.local_addr();
+    let stranger = UdpSocket::bind(localhost()).unwrap();
+    stranger.set_read_timeout(Some(WAIT)).unwrap();
+    let good = init(&key(1), 1);
+    let mut tries = vec![init(&key(2), 2), vec![0xd1], vec![0xd1; INIT_LEN], vec![7; 1400]];
+    let mut clear = Vec::new();
+    packet::init(&mut clear, packet::VERSION, 3, 5);
+    tries.push(clear.clone());
+    clear[4] = 9;
+    tries.push(clear);
+    for at in (0..INIT_LEN).filter(|at| !(9..17).contains(at)) {
+        let mut changed = good.clone();
+        changed[at] ^= 1 << (at % 8);
+        tries.push(changed);
+    }
+    let mut made_up = Vec::new();
+    packet::begin_connect(&mut made_up, 4, 4, &[7; packet::TOKEN_LEN], 0);
+    packet::seal(&mut made_up, 0);
+    tries.push(made_up);
+    for bytes in &tries {
+        stranger.send_to(bytes, address).unwrap();
+    }
+    // Answers keep their order: had there been one before, it would be heard now.
+    stranger.send_to(&good, address).unwrap();
+    let mut buffer = [0; 2048];
+    let (len, _) = stranger.recv_from(&mut buffer).unwrap();
+    assert_eq!((len, buffer[0]), (RETRY_LEN, 0xd2));
+    const { assert!(RETRY_LEN <= 3 * INIT_LEN) };
+    // And it still takes those who have the key.
+    let mut near = connect(address);
+    near.send(&Message::Working).unwrap();
+    assert_eq!(accept(&mut server).recv(WAIT).unwrap(), Message::Working);
+}
+
+#[test]
+fn without_the_same_key_on_both_sides_there_is_silence() {
+    let lying = UdpSocket::bind(localhost()).unwrap();
+    let liar = lying.local_addr().unwrap();
+    lying.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let over = AtomicBool::default();
+    std::thread::scope(|scope| {
+        // Somebody without the key who answers every Init with all that it could be answered with.
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let mut buffer = [0; 2048];
+                let Ok((len, from)) = lying.recv_from(&mut buffer) else { continue };
+                let cid = u32::from_be_bytes(buffer[5..9].try_into().unwrap());
+                let echo = u64::from_be_bytes(buffer[9..17].try_into().unwrap());
+                let mut answers = [Vec::new(), Vec::new(), buffer[..len].to_vec(), vec![0xd2; RETRY_LEN]];
+                packet::version(&mut answers[0], cid, echo);
+                packet::retry(&mut answers[1], cid, 9, echo, &[7; packet::TOKEN_LEN]);
+                answers[2][0] = 0xd2;
+                answers[2].resize(RETRY_LEN, 0);
+                answers[3][..len.min(17)].copy_from_slice(&buffer[..len.min(17)]);
+                answers[3][0] = 0xd2;
+                answers.iter().for_each(|answer| drop(lying.send_to(answer, from)));
+            }
+        });
+        let _over = Over(&over);
+        let sides = [(Some(key(1)), Some(key(2))), (Some(key(1)), None), (None, Some(key(1)))];
+        let mut tries = Vec::new();
+        for (there, here) in sides {
+            tries.push(scope.spawn(move || {
+                let server = endpoint_with(&with(there));
+                UdpLink::connect(&server.local_addr().to_string(), &with(here)).unwrap_err()
+            }));
+        }
+        tries
+            .push(scope.spawn(move || UdpLink::connect(&liar.to_string(), &with(Some(key(1)))).unwrap_err()));
+        for tried in tries {
+            let error = tried.join().unwrap();
+            assert!(
+                matches!(error, ConnectError::Unproved { .. })
+                    || matches!(error, ConnectError::Connect { .. }),
+                "{error}"
+            );
+        }
+    });
+}
+
+/// Is shown a datagram, and whether it is of the client; gives others, and whether they are to go to the server.
+type See<'a> = dyn Fn(bool, &[u8]) -> Vec<(bool, Vec<u8>)> + Sync + 'a;
+
+/// Passes datagrams on, shows each to `see`, and sends besides whatever that gives.
+fn tap(server: SocketAddr, over: &AtomicBool, front: &UdpSocket, see: &See<'_>) {
+    let back = UdpSocket::bind(localhost()).unwrap();
+    let client: Mutex<Option<SocketAddr>> = Mutex::default();
+    for socket in [front, &back] {
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    }
+    let pass = |is_client: bool, from: &UdpSocket| {
+        let mut buffer = vec![0; 65536];
+        while !over.load(Ordering::Relaxed) {
+            let Ok((len, address)) = from.recv_from(&mut buffer) else { continue };
+            if is_client {
+                *client.lock().unwrap() = Some(address);
+            }
+            let mut all = see(is_client, &buffer[..len]);
+            all.push((is_client, buffer[..len].to_vec()));
+            for (to_server, bytes) in all {
+                // What is refused is lost.
+                let _ = match (to_server, *client.lock().unwrap()) {
+                    (true, _) => back.send_to(&bytes, server),
+                    (false, Some(client)) => front.send_to(&bytes, client),
+                    (false, None) => Ok(0),
+                };
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| pass(false, &back));
+        pass(true, front);
+    });
+}
+
+/// Sends some chunks each way through a tap.
+fn talk_through(see: &See<'_>) {
+    let mut server = endpoint();
+    let front = UdpSocket::bind(localhost()).unwrap();
+    let (address, over) = (front.local_addr().unwrap(), AtomicBool::default());
+    let target = server.local_addr();
+    std::thread::scope(|scope| {
+        scope.spawn(|| tap(target, &over, &front, see));
+        let _over = Over(&over);
+        let mut near: Box<dyn Link> = Box::new(connect(address));
+        near.send(&Message::Hello(Hello { features: 0, software: "a-program-of-that-name" })).unwrap();
+        let mut far = accept(&mut server);
+        far.recv(WAIT).unwrap();
+        far.send(&Message::Working).unwrap();
+        near.recv(WAIT).unwrap();
+        for (base, is_up) in [(0, true), (100, false)] {
+            near.begin_transfer(200).unwrap();
+            far.begin_transfer(200).unwrap();
+            let wanted = ChunkSet::from(base..base + 60);
+            let (from, to) = if is_up { (&mut near, &mut far) } else { (&mut far, &mut near) };
+            let mut missing = wanted.clone();
+            std::thread::scope(|scope| {
+                scope.spawn(|| from.send_chunks(&wanted, &mut Source::default()).unwrap());
+                to.recv_chunks(&mut missing, &mut Sink::default()).unwrap();
+            });
+            assert!(missing.is_empty());
+        }
+        near.finish();
+    });
+}
+
+#[test]
+fn nothing_can_be_read_on_the_way() {
+    let seen = Mutex::new(Vec::new());
+    talk_through(&|_, bytes| {
+        seen.lock().unwrap().push(bytes.to_vec());
+        Vec::new()
+    });
+    let seen = seen.into_inner().unwrap();
+    assert!(seen.iter().map(Vec::len).sum::<usize>() > 120 * framing::CHUNK_LEN);
+    for datagram in &seen {
+        assert!((0xd1..=0xd6).contains(&datagram[0]));
+        assert!(!datagram.windows(10).any(|window| window == b"a-program-"));
+    }
+    // A chunk's content is not there, wherever it is looked for.
+    let content = crate::store::content(7, framing::CHUNK_LEN);
+    let is_there = |datagram: &Vec<u8>| datagram.windows(32).any(|window| window == &content[64..96]);
+    assert!(!seen.iter().any(is_there));
+}
+
+#[test]
+fn what_others_send_in_between_changes_nothing() {
+    let kept: Mutex<Vec<(bool, Vec<u8>)>> = Mutex::default();
+    let number = std::sync::atomic::AtomicU32::default();
+    talk_through(&|is_client, bytes| {
+        let mut kept = kept.lock().unwrap();
+        if kept.len() < 64 {
+            kept.push((is_client, bytes.to_vec()));
+        }
+        let number = number.fetch_add(1, Ordering::Relaxed) as usize;
+        let (old_side, old) = kept[number % kept.len()].clone();
+        let mut flipped = bytes.to_vec();
+        let at = number % flipped.len();
+        flipped[at] ^= 1 << (number % 8);
+        // Clear packets for the same connection, with a checksum that is right: a Close and a Reset.
+        let cid = packet::destination(&[&[0xc4], &bytes[1..]].concat()).unwrap_or_default();
+        let (mut close, mut reset) = (Vec::new(), Vec::new());
+        packet::begin_data(&mut close, cid, number as u64 + 100);
+        packet::put_close(&mut close, 0, "gone");
+        packet::seal(&mut close, 0);
+        packet::reset(&mut reset, cid, number as u32, 0);
+        assert!(matches!(Packet::parse(&close), Ok(Packet::Data { .. })));
+        let mut own_reset = vec![0xd5; datagram::RESET_LEN];
+        own_reset[1..9].copy_from_slice(&reset[1..9]);
+        vec![
+            // Changed, replayed, reflected, cut off, clear.
+            (is_client, flipped),
+            (old_side, old.clone()),
+            (!old_side, old),
+            (!is_client, bytes.to_vec()),
+            (is_client, bytes[..bytes.len() / 2].to_vec()),
+            (is_client, close.clone()),
+            (!is_client, close),
+            (is_client, reset.clone()),
+            (!is_client, reset),
+            (is_client, own_reset.clone()),
+            (!is_client, own_reset),
+        ]
+    });
+}
+
+#[test]
+fn a_flood_of_first_packets_costs_those_who_are_connected_little() {
+    let mut server = endpoint();
+    let address = server.local_addr();
+    let mut near = connect(address);
+    near.send(&Message::Working).unwrap();
+    let mut far = accept(&mut server);
+    far.recv(WAIT).unwrap();
+    let over = Arc::new(AtomicBool::default());
+    std::thread::scope(|scope| {
+        let ended = over.clone();
+        scope.spawn(move || {
+            let stranger = UdpSocket::bind(localhost()).unwrap();
+            let (good, bad) = (init(&key(1), 1), init(&key(2), 2));
+            while !ended.load(Ordering::Relaxed) {
+                // Old ones of somebody who has the key, and others.
+                for bytes in [&good, &bad] {
+                    let _ = stranger.send_to(bytes, address);
+                }
+                // Without optimisation as many as it can take; more than that is the kernel's to drop.
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let _over = Over(&over);
+        let began = Instant::now();
+        let wanted = ChunkSet::from(0..2000);
+        let mut missing = wanted.clone();
+        std::thread::scope(|scope| {
+            scope.spawn(|| near.send_chunks(&wanted, &mut Source::default()).unwrap());
+            far.recv_chunks(&mut missing, &mut Sink::default()).unwrap();
+        });
+        assert!(missing.is_empty());
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    });
+}
