@@ -178,6 +178,9 @@ pub(crate) fn advice(error: &SessionError, counterpart: &str, met: bool) -> Opti
         SessionError::Connect(ConnectError::Keyless { .. }) => {
             Some(format!("start {counterpart} with --key-file, or go without a key here with --insecure"))
         }
+        SessionError::Connect(ConnectError::Unproved { .. }) => Some(format!(
+            "is {counterpart} running there with the same key, and does no firewall stop UDP on the way? it is silent to others"
+        )),
         SessionError::Link(LinkError::Unanswered) => {
             Some("--key-file names the file with the key".to_owned())
         }

@@ -48,13 +48,6 @@ pub(crate) struct Given {
 impl KeyFlags {
     /// The flags, by their names.
     pub(crate) const NAMES: [&str; 2] = ["key-file", "key"];
-    /// What is said of them where they are of no use yet.
-    pub(crate) const NOT_YET: &str = "there are no keys over UDP yet: leave the key out and add --insecure, or use tcp-server and tcp-client";
-
-    /// Whether there is to be a key.
-    pub(crate) fn is_given(&self) -> bool {
-        self.key || self.file().is_some()
-    }
 
     /// What is wrong with the flags together, if something is. `typed` is the one of them that was typed; the file may
     /// also come from its variable, which `--insecure` overrules.

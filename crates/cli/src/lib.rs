@@ -28,7 +28,6 @@ mod report;
 mod reporter;
 mod screen;
 pub mod server;
-mod stream;
 mod transport;
 mod units;
 

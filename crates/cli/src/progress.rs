@@ -324,8 +324,7 @@ impl Shown {
     }
 }
 
-/// A style that is this line.
-pub(crate) fn style(
+fn style(
     line: impl Fn(&ProgressState, &mut dyn fmt::Write) + Clone + Send + Sync + 'static,
 ) -> ProgressStyle {
     let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -337,7 +336,7 @@ fn lock(shown: &Mutex<Shown>) -> MutexGuard<'_, Shown> {
 }
 
 /// The width of the terminal now.
-pub(crate) fn columns() -> usize {
+fn columns() -> usize {
     Term::stderr().size_checked().map_or(USUAL_WIDTH, |(_, columns)| columns.into())
 }
 

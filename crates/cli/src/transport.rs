@@ -39,8 +39,6 @@ pub enum RawLink {
 pub trait Bind: clap::Args {
     /// Where a server listens unless it is told otherwise.
     const LISTEN: &'static str;
-    /// Whether it knows what to do with a key.
-    const TAKES_KEY: bool = true;
 
     /// What is wrong with the flags together, if something is.
     fn check(&self) -> Result<(), String> {
@@ -71,8 +69,6 @@ pub trait Connect: clap::Args + Send + Sync + 'static {
     const SERVER: &'static str;
     /// The port of a server that was given without one.
     const PORT: u16;
-    /// Whether it knows what to do with a key.
-    const TAKES_KEY: bool = true;
     /// Lines of examples of its own flags, for help; CLIENT stands for the program.
     const EXAMPLES: &'static str = "";
 

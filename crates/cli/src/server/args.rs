@@ -151,11 +151,7 @@ fn check_key<T: Bind>(typed: &Typed<ServerArgs<T>>) -> Result<(), String> {
     if command.is_some() {
         return Ok(());
     }
-    key.check(typed.first_of(&KeyFlags::NAMES).as_deref(), *insecure, *raw)?;
-    if !T::TAKES_KEY && key.is_given() && !insecure {
-        return Err(KeyFlags::NOT_YET.to_owned());
-    }
-    Ok(())
+    key.check(typed.first_of(&KeyFlags::NAMES).as_deref(), *insecure, *raw)
 }
 
 fn parse_clients(text: &str) -> Result<NonZeroUsize, String> {

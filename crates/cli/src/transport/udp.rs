@@ -82,6 +82,7 @@ impl UdpFlags {
             rate: self.rate,
             mtu: self.mtu,
             note: Some(note),
+            key: None,
         }
     }
 
@@ -98,7 +99,6 @@ impl UdpFlags {
 
 impl Bind for UdpFlags {
     const LISTEN: &'static str = "127.0.0.1:8121";
-    const TAKES_KEY: bool = false;
 
     fn check(&self) -> Result<(), String> {
         self.check_rate()
@@ -107,10 +107,10 @@ impl Bind for UdpFlags {
     fn bind(
         &self,
         address: SocketAddr,
-        _key: Option<&Key>,
+        key: Option<&Key>,
         note: Note,
     ) -> Result<Box<dyn Listener>, ConnectError> {
-        Ok(Box::new(UdpEndpoint::bind(address, &self.options(note))?))
+        Ok(Box::new(UdpEndpoint::bind(address, &UdpOptions { key: key.cloned(), ..self.options(note) })?))
     }
 
     const RAW_HAS_CLIENTS: bool = false;
@@ -137,7 +137,6 @@ impl Bind for UdpFlags {
 impl Connect for UdpClientFlags {
     const SERVER: &'static str = "127.0.0.1:8121";
     const PORT: u16 = 8121;
-    const TAKES_KEY: bool = false;
     const EXAMPLES: &'static str = "
   CLIENT --rate 20mbit chamber.mp4           leave room for others
   CLIENT --plain chamber.mp4                 repair nothing, and see what got lost
@@ -161,8 +160,8 @@ impl Connect for UdpClientFlags {
         is_given.then_some("--rate and --congestion are about what this side sends; the server's own flags say how fast it gives")
     }
 
-    fn connect(&self, server: &str, _key: Option<&Key>, note: Note) -> Result<Box<dyn Link>, ConnectError> {
-        Ok(Box::new(UdpLink::connect(server, &self.both.options(note))?))
+    fn connect(&self, server: &str, key: Option<&Key>, note: Note) -> Result<Box<dyn Link>, ConnectError> {
+        Ok(Box::new(UdpLink::connect(server, &UdpOptions { key: key.cloned(), ..self.both.options(note) })?))
     }
 
     fn check_raw(&self) -> Result<(), String> {
