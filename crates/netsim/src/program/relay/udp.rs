@@ -162,6 +162,10 @@ impl Sky {
         let verdict = lock(&shared.links[direction as usize]).enter(shared.now(), bytes.len());
         let mut flights = lock(&self.flights);
         for delivery in verdict.deliveries() {
+            if delivery.reset {
+                // There is no TCP in it.
+                lock(&shared.outcomes[direction as usize]).unspoilt += 1;
+            }
             let mut bytes = bytes.to_vec();
             match delivery.damage {
                 // A kernel would drop it for its checksum.
