@@ -67,6 +67,7 @@ fn run<T: Connect>(args: Arc<ClientArgs<T>>, work: &Work, screen: &Arc<Screen>) 
         Work::List(path) => list(&contact, path.as_deref().unwrap_or(root)),
         Work::Echo(text) => contact.echo(text.as_bytes()),
         Work::Generate(wanted) => contact.generate(wanted),
+        Work::Stream(wanted) => contact.stream(wanted),
         Work::Prompt => return prompt::run(contact),
         Work::Raw(file) => return raw::run(&args, file.as_deref(), screen),
     };

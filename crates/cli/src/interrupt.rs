@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub(crate) struct Line(Mutex<State>);
 struct State {
     closer: Option<Closer>,
     is_stopped: bool,
+    /// What is set by the first interrupt, in place of all else.
+    gentle: Option<Arc<AtomicBool>>,
     /// Whether somebody sits at a prompt: then an interrupt ends a command, and not the program.
     has_prompt: bool,
     /// How the terminal was before lines were edited on it.
@@ -48,6 +51,11 @@ impl Line {
             closer.close();
         }
         state.closer = closer;
+    }
+
+    /// From now on the first interrupt only sets this: what runs has something to say before it ends.
+    pub(crate) fn stop_gently(&self, flag: Option<Arc<AtomicBool>>) {
+        self.state().gentle = flag;
     }
 
     /// Says that a command begins, which was not interrupted yet.
@@ -80,6 +88,10 @@ impl Line {
     /// Ends what runs: whether the program is to go on.
     fn stop(&self) -> bool {
         let mut state = self.state();
+        if let Some(flag) = state.gentle.take() {
+            flag.store(true, Ordering::Relaxed);
+            return true;
+        }
         if state.has_prompt {
             state.is_stopped = true;
             if let Some(closer) = &state.closer {

@@ -28,6 +28,7 @@ mod report;
 mod reporter;
 mod screen;
 pub mod server;
+mod stream;
 mod transport;
 mod units;
 

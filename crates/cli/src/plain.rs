@@ -35,7 +35,39 @@ impl Canvas {
         Self::new(columns, is_utf8(|name| env::var(name).ok()))
     }
 
-    const fn new(columns: usize, is_utf8: bool) -> Self {
+    /// Standard error, where a line is drawn of a width that is told.
+    pub(crate) fn stderr() -> Self {
+        Self::new(PIPE_COLUMNS, is_utf8(|name| env::var(name).ok()))
+    }
+
+    /// Columns of a line.
+    pub(crate) const fn columns(self) -> usize {
+        self.columns
+    }
+
+    /// What stands for something whole.
+    pub(crate) const fn full(self) -> char {
+        self.marks[0]
+    }
+
+    /// A stream of so many packets as a line of so many characters: those below `reached` have come or are lost, the others
+    /// are still to come.
+    pub(crate) fn stream(self, count: u64, reached: u64, came: &ChunkSet, columns: usize) -> String {
+        let slices = count.clamp(1, columns.max(1) as u64);
+        let start = |slice: u64| (u128::from(slice) * u128::from(count) / u128::from(slices)) as u64;
+        let mark = |slice| {
+            let (start, end) = (start(slice), start(slice + 1).min(reached));
+            match came.count_in(start..end.max(start)) {
+                _ if end <= start => ' ',
+                here if here == end - start => self.marks[0],
+                0 => self.marks[2],
+                _ => self.marks[1],
+            }
+        };
+        (0..slices).map(mark).collect()
+    }
+
+    pub(crate) const fn new(columns: usize, is_utf8: bool) -> Self {
         Self { columns, marks: if is_utf8 { ['█', '▒', '·'] } else { ['#', '+', '.'] } }
     }
 

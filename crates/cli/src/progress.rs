@@ -324,7 +324,8 @@ impl Shown {
     }
 }
 
-fn style(
+/// A style that is this line.
+pub(crate) fn style(
     line: impl Fn(&ProgressState, &mut dyn fmt::Write) + Clone + Send + Sync + 'static,
 ) -> ProgressStyle {
     let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -336,7 +337,7 @@ fn lock(shown: &Mutex<Shown>) -> MutexGuard<'_, Shown> {
 }
 
 /// The width of the terminal now.
-fn columns() -> usize {
+pub(crate) fn columns() -> usize {
     Term::stderr().size_checked().map_or(USUAL_WIDTH, |(_, columns)| columns.into())
 }
 

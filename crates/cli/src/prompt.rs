@@ -126,6 +126,7 @@ impl<T: Connect> Prompt<T> {
             Command::Get(words) => self.get(&words),
             Command::Put(words) => self.contact.put(&names::local(&words)?, self.place.borrow().path()),
             Command::Generate(wanted) => self.contact.generate(&wanted),
+            Command::Stream(wanted) => self.contact.stream(&wanted),
             Command::Help(topic) => {
                 let text = topic.map_or_else(help::all, help::of);
                 let screen = &self.contact.screen;

@@ -63,6 +63,77 @@ pub(crate) fn millis(time: Duration) -> String {
     format!("{millis:.decimals$} ms")
 }
 
+/// A unit of short times, and how many digits tell two of them apart.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TimeUnit {
+    nanos: f64,
+    name: &'static str,
+    decimals: usize,
+}
+
+/// Units of short times, largest first.
+const TIME_UNITS: [(u64, &str); 3] = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "us")];
+
+impl TimeUnit {
+    /// The one for times up to `most` that differ by `step`, a round number.
+    pub(crate) fn of(most: u64, step: u64) -> Self {
+        let (nanos, name) = TIME_UNITS.into_iter().find(|(nanos, _)| most >= *nanos).unwrap_or((1_000, "us"));
+        let mut decimals = 0;
+        // Steps are 1, 2 or 5 of a power of ten.
+        while decimals < 9 && !(step * 10_u64.pow(decimals)).is_multiple_of(nanos) {
+            decimals += 1;
+        }
+        Self { nanos: nanos as f64, name, decimals: decimals as usize }
+    }
+
+    /// A time of so many nanoseconds.
+    pub(crate) fn show(self, nanos: u64) -> String {
+        format!("{:.*}", self.decimals, nanos as f64 / self.nanos)
+    }
+
+    pub(crate) const fn name(self) -> &'static str {
+        self.name
+    }
+}
+
+/// `0.41 ms`, `98.8 us`: a short time of so many nanoseconds, with three digits.
+pub(crate) fn nanos(nanos: u64) -> String {
+    // From here on it rounds to the next unit.
+    let found = TIME_UNITS.into_iter().find(|(unit, _)| nanos as f64 >= *unit as f64 * 0.1);
+    let (unit, name) = found.unwrap_or((1_000, "us"));
+    let scaled = nanos as f64 / unit as f64;
+    let decimals = match scaled {
+        _ if scaled < 9.995 => 2,
+        _ if scaled < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{scaled:.decimals$} {name}")
+}
+
+/// `10 ms`, `23.84 us`: a time that somebody chose, to the nanosecond.
+pub(crate) fn interval(nanos: u64) -> String {
+    let (unit, name) = TIME_UNITS.into_iter().find(|(unit, _)| nanos >= *unit).unwrap_or((1, "ns"));
+    let shown = format!("{:.9}", nanos as f64 / unit as f64);
+    format!("{} {name}", shown.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// Reads a time between two packets, in nanoseconds: as [`parse_duration`], and `500us` or `20000ns`.
+pub(crate) fn parse_interval(text: &str) -> Result<u64, String> {
+    let (number, unit) = split_unit(text);
+    let factor = match unit.as_str() {
+        "ns" => 1,
+        "us" | "µs" | "μs" => 1_000,
+        _ => {
+            let wrong = |_| format!("{text:?} is not a time: write it like 10ms, 500us or 1s");
+            let long = |_| format!("{text} is too long");
+            return u64::try_from(parse_duration(text).map_err(wrong)?.as_nanos()).map_err(long);
+        }
+    };
+    let scaled = scale(number, factor)
+        .ok_or_else(|| format!("{text:?} is not a time: write it like 10ms, 500us or 1s"))?;
+    u64::try_from(scaled).map_err(|_| format!("{text} is too long"))
+}
+
 /// A share from 0 to 1 in percent, always four columns wide, for a line that is drawn again and again.
 pub(crate) fn narrow_percent(share: f64) -> String {
     let percent = if share.is_finite() { share.clamp(0.0, 1.0) * 100.0 } else { 0.0 };
@@ -365,6 +436,57 @@ mod tests {
             assert!(parse_duration(text).unwrap_err().contains("is not a time"), "{text}");
         }
         assert!(parse_duration("99999999999999999999999h").unwrap_err().contains("too long"));
+    }
+
+    #[test]
+    fn short_times_have_three_digits() {
+        let cases = [
+            (0, "0.00 us"),
+            (999, "1.00 us"),
+            (98_765, "98.8 us"),
+            (412_345, "0.41 ms"),
+            (5_155_000, "5.16 ms"),
+            (19_000_000, "19.0 ms"),
+            (240_000_000, "0.24 s"),
+            (12_300_000_000, "12.3 s"),
+        ];
+        for (time, text) in cases {
+            assert_eq!(nanos(time), text);
+        }
+        let chosen = [
+            (0, "0 ns"),
+            (500, "500 ns"),
+            (23_840, "23.84 us"),
+            (10_000_000, "10 ms"),
+            (1_500_000_000, "1.5 s"),
+        ];
+        for (time, text) in chosen {
+            assert_eq!(interval(time), text);
+        }
+        let unit = TimeUnit::of(5_400_000, 200_000);
+        assert_eq!((unit.show(4_600_000).as_str(), unit.name()), ("4.6", "ms"));
+        assert_eq!(TimeUnit::of(900, 1000).show(1000), "1");
+        assert_eq!(TimeUnit::of(20_000_000_000, 5_000_000_000).show(20_000_000_000), "20");
+    }
+
+    #[test]
+    fn intervals_are_read() {
+        let good = [
+            ("10ms", 10_000_000),
+            ("500us", 500_000),
+            ("1.5µs", 1_500),
+            ("20000ns", 20_000),
+            ("1s", 1_000_000_000),
+            ("0", 0),
+        ];
+        for (text, nanos) in good {
+            assert_eq!(parse_interval(text), Ok(nanos), "{text}");
+        }
+        for text in ["", "10", "us", "-1ms", "1e3us", "fast"] {
+            let error = parse_interval(text).unwrap_err();
+            assert!(error.contains("is not a time: write it like 10ms, 500us or 1s"), "{text}: {error}");
+        }
+        assert!(parse_interval("99999999999999999999999us").unwrap_err().contains("too long"));
     }
 
     #[test]

@@ -306,6 +306,10 @@ impl Conversation {
         }
         self.is_open = false;
         let asked = self.link.send(request);
+        // All that came before it was passed over, the greeting too.
+        if let Err(refused @ LinkError::Refused { .. }) = asked {
+            return Err(refused.into());
+        }
         let greeting = self.greeting(caller)?;
         greeting.must_have(feature)?;
         if let Some(how) = how {

@@ -13,12 +13,13 @@ use crate::exit::{EXIT_CODES, Exit};
 use crate::flags::{self, ChecksumName, IfExistsName, Typed, Voice};
 use crate::key::KeyFlags;
 use crate::prompt::grammar;
+use crate::stream::StreamArgs;
 use crate::{Connect, Program, units};
 
 /// Names the server where no flag does.
 const SERVER_VARIABLE: &str = "TANDEM_SERVER";
 /// The commands, but for what nobody would take for a file's name.
-pub(super) const COMMANDS: [&str; 5] = ["put", "get", "ls", "echo", "generate"];
+pub(super) const COMMANDS: [&str; 6] = ["put", "get", "ls", "echo", "generate", "stream"];
 /// Examples, for help and for whoever gave wrong words.
 const EXAMPLES: &str = "\
 Examples:
@@ -28,6 +29,7 @@ Examples:
   CLIENT put get                             send a file whose name is a command
   CLIENT ls album                            show what is there
   CLIENT generate 1000 --to 1000.txt         have the server make a file, and fetch it
+  CLIENT stream --count 500 --interval 2ms   see what the path does to packets
   CLIENT                                     open a prompt, or read commands from a pipe
   CLIENT --raw song.mp3                      send the bytes alone, to nc or any program";
 
@@ -111,6 +113,8 @@ enum Command {
     },
     /// Have the server make a file of N characters, and fetch it
     Generate(GenerateArgs),
+    /// Have the server send packets at set times, and see what becomes of them
+    Stream(StreamArgs),
 }
 
 /// What is to be fetched, and where to.
@@ -174,6 +178,8 @@ pub(super) enum Work {
     Echo(OsString),
     /// Have a file made.
     Generate(GenerateArgs),
+    /// Have packets sent at set times.
+    Stream(StreamArgs),
     /// Whatever somebody types.
     Prompt,
     /// Send this file without a protocol, or what is typed.
@@ -225,6 +231,7 @@ impl<T: Connect> ClientArgs<T> {
             Some(Command::Ls { path }) => Ok(Work::List(path)),
             Some(Command::Echo { text }) => Ok(Work::Echo(text.join(OsStr::new(" ")))),
             Some(Command::Generate(generate)) => Ok(Work::Generate(generate)),
+            Some(Command::Stream(stream)) => Ok(Work::Stream(stream)),
         }
     }
 }
@@ -275,7 +282,7 @@ fn command<T: Connect>(program: Program) -> clap::Command {
             program,
             "CLIENT [OPTIONS] <FILE|DIR>...\n       CLIENT [OPTIONS] get <NAME>... [--to <DIR>] [--prefix <P>] [--if-exists <WHAT>]\n       \
              CLIENT [OPTIONS] put <FILE|DIR>...\n       \
-             CLIENT [OPTIONS] ls [PATH] | echo <TEXT>... | generate <N>\n       \
+             CLIENT [OPTIONS] ls [PATH] | echo <TEXT>... | generate <N> | stream\n       \
              CLIENT [OPTIONS]\n       CLIENT [OPTIONS] --raw [FILE|-]",
         ))
         .mut_arg("key_file", KeyFlags::without_empty_variable)

@@ -4,6 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use framing::Checksum;
 use jiff::tz::TimeZone;
@@ -12,8 +14,9 @@ use session::{GetJob, Listed, PutJob, Sources, Summary};
 use super::args::{self, GenerateArgs};
 use super::contact::Contact;
 use super::landing::{self, Landing, Temporary};
-use crate::exit::{Exit, Problem};
+use crate::exit::{self, Exit, Problem};
 use crate::report::Fate;
+use crate::stream::{self, StreamArgs};
 use crate::{Connect, escape, json, listing, units};
 
 impl<T: Connect> Contact<T> {
@@ -98,6 +101,25 @@ impl<T: Connect> Contact<T> {
             conversation.generate(&mut job, &store, caller)
         })?;
         Ok(reporter.finish(&self.conclude(summary)))
+    }
+
+    /// Has packets sent at set times, and tells what became of them.
+    pub(crate) fn stream(&self, wanted: &StreamArgs) -> anyhow::Result<Exit> {
+        let doing = format!("cannot have a stream from {}", self.server);
+        let stop = Arc::new(AtomicBool::new(false));
+        self.line.stop_gently(Some(stop.clone()));
+        let done = self.ask(&doing, |conversation, caller| {
+            stream::run(conversation, wanted, &stop, &self.screen, &self.server, caller)
+        });
+        self.line.stop_gently(None);
+        match done? {
+            (exit, None) => Ok(exit),
+            (exit, Some(error)) => {
+                let text = exit::plain_words(&error.to_string());
+                let doing = format!("the stream from {} broke off", self.server);
+                Err(anyhow::Error::new(Problem::new(exit, text)).context(doing))
+            }
+        }
     }
 
     /// Has something said back, and shows it with the time that it took.

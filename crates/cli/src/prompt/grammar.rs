@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 use super::words::{Word, is_blank, split};
 use crate::client::GenerateArgs;
 use crate::escape;
+use crate::stream::StreamArgs;
 
 /// The most bytes of a line: what a server echoes.
 pub(crate) const MAX_LINE_LEN: usize = framing::MAX_ECHO_LEN;
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     Put(Vec<Word>),
     /// Have a file made and sent.
     Generate(GenerateArgs),
+    /// Have packets sent at set times.
+    Stream(StreamArgs),
     /// Explain a command, or all of them.
     Help(Option<&'static Topic>),
     /// Leave.
@@ -57,6 +60,7 @@ enum Kind {
     Get,
     Put,
     Generate,
+    Stream,
     Echo,
     Help,
     Quit,
@@ -78,7 +82,7 @@ pub(super) enum Names {
 }
 
 /// All commands, as help lists them.
-pub(crate) const TOPICS: [Topic; 8] = [
+pub(crate) const TOPICS: [Topic; 9] = [
     Topic {
         kind: Kind::List,
         names: &["ls"],
@@ -116,6 +120,14 @@ pub(crate) const TOPICS: [Topic; 8] = [
         what: "have the server make a file of N characters, and fetch it",
         more: "It is received, verified, counted and removed. generate N --to FILE keeps it, and --seed S makes it of\n\
                other characters; the same seed always makes the same file.",
+    },
+    Topic {
+        kind: Kind::Stream,
+        names: &["stream"],
+        usage: "stream [--count N] [--interval TIME] [--size BYTES]",
+        what: "have packets sent at set times, and see what comes",
+        more: "100 packets of 256 bytes, 10 ms apart, unless you say otherwise. Over UDP nothing repairs them.\n\
+               Ctrl-C ends it early.",
     },
     Topic {
         kind: Kind::Echo,
@@ -220,13 +232,14 @@ impl Topic {
             Kind::Get => Names::Remote { several: true, directories: false },
             Kind::Put => Names::Local,
             Kind::Generate => Names::Options(&["--to", "--seed", "--if-exists"]),
+            Kind::Stream => Names::Options(&["--count", "--interval", "--size"]),
             Kind::Help => Names::Commands,
             Kind::Echo | Kind::Quit => Names::Nothing,
         }
     }
 
     fn parse(&'static self, words: Vec<Word>) -> Result<Command, String> {
-        let takes_options = self.kind == Kind::Generate;
+        let takes_options = matches!(self.kind, Kind::Generate | Kind::Stream);
         if let Some(option) = words.iter().find(|word| !takes_options && word.is_option()) {
             let option = escape::name(OsStr::from_bytes(&option.bytes()));
             return Err(format!(
@@ -240,6 +253,7 @@ impl Topic {
             Kind::Get => Ok(Command::Get(self.at_least_one(words)?)),
             Kind::Put => Ok(Command::Put(self.at_least_one(words)?)),
             Kind::Generate => self.with_options(&words).map(Command::Generate),
+            Kind::Stream => self.with_options(&words).map(Command::Stream),
             Kind::Help => match self.at_most_one(words)? {
                 None => Ok(Command::Help(None)),
                 Some(word) => explained(&word).map(|topic| Command::Help(Some(topic))),

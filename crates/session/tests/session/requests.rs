@@ -105,6 +105,7 @@ over_both_links! {
     what_is_declined_does_not_end_the_conversation
     what_a_server_does_not_offer_is_not_asked_for_once_it_has_greeted
     a_conversation_that_broke_off_says_so
+    who_is_sent_away_hears_why_whatever_it_asks_for
     what_is_said_comes_back
     a_list_tells_what_is_there_and_nothing_else
     files_are_kept_where_the_client_has_gone_to
@@ -501,9 +502,7 @@ fn a_made_text_that_broke_off_goes_on(pair: Pair) {
     assert!(std::fs::read(pair.from("../got/generated-40000000.txt")).unwrap() == made(LENGTH, 5));
 }
 
-#[test]
-fn who_is_sent_away_hears_why_whatever_it_asks_for() {
-    let pair = Pair::new();
+fn who_is_sent_away_hears_why_whatever_it_asks_for(pair: Pair) {
     let store = pair.store("to");
     let diary = Diary::default();
     let caller = Caller { software: "test-client", observer: &diary };
