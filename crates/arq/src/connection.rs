@@ -63,7 +63,7 @@ pub enum Received<'a> {
         /// Whether they are as they were sent.
         intact: bool,
     },
-    /// Something that may vanish.
+    /// Something that may vanish. Copies are not held back.
     Datagram(&'a [u8]),
 }
 

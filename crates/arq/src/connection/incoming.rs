@@ -24,6 +24,14 @@ struct Arrival {
     len: usize,
 }
 
+/// The datagram in these frames, if there is one: all that is read of a copy, so that whoever counts datagrams can count those.
+fn datagram_of(frames: &[u8]) -> Option<&[u8]> {
+    packet::frames(frames).find_map(|frame| match frame {
+        Ok(Frame::Datagram(payload)) => Some(payload),
+        _ => None,
+    })
+}
+
 impl Connection {
     /// Takes in a packet of `len` bytes that came `from` there.
     ///
@@ -110,7 +118,7 @@ impl Connection {
             self.stats.garbage += 1;
             // Whoever sends copies has not heard of the first ones.
             self.received.elicit(now, len, false);
-            return Received::Nothing;
+            return datagram_of(frames).map_or(Received::Nothing, Received::Datagram);
         }
         self.timers.heard(now);
         if from != self.remote && is_newest {

@@ -79,7 +79,7 @@ fn what_is_lost_is_lost() {
 }
 
 #[test]
-fn copies_are_not_handed_on_and_order_is_the_paths() {
+fn copies_and_order_are_the_paths() {
     let faults = Faults {
         duplicate: 0.5,
         jitter: Some(Jitter { reorders: true, ..Jitter::uniform(ms(10)) }),
@@ -88,7 +88,8 @@ fn copies_are_not_handed_on_and_order_is_the_paths() {
     let mut world = idle(&faults, 4);
     assert_eq!(stream(&mut world, 500, ms(2), 100), 500);
     let got = numbers(&world);
-    assert_eq!((got.len(), got.iter().collect::<BTreeSet<_>>().len()), (500, 500));
+    assert_eq!(got.iter().collect::<BTreeSet<_>>().len(), 500);
+    assert!((700..800).contains(&got.len()), "{}", got.len());
     assert!(got.windows(2).any(|pair| pair[0] > pair[1]));
 }
 
