@@ -4,7 +4,7 @@ mod live;
 mod report;
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clap::Args;
 use serde_json::json;
@@ -50,8 +50,9 @@ pub(crate) fn run(
     server: &str,
     caller: Caller<'_>,
 ) -> Result<(Exit, Option<SessionError>), SessionError> {
-    let teller = Teller { screen, server, inner: caller.observer, strip: Mutex::default() };
-    let streamed = conversation.stream(wanted.plan(), stop, Caller { observer: &teller, ..caller });
+    let plan = wanted.plan();
+    let teller = Teller { screen, server, plan, inner: caller.observer, strip: Mutex::default() };
+    let streamed = conversation.stream(plan, stop, Caller { observer: &teller, ..caller });
     teller.clear();
     let (report, error) = match streamed {
         Ok(report) => (report, None),
@@ -72,15 +73,20 @@ pub(crate) fn run(
 struct Teller<'a> {
     screen: &'a Screen,
     server: &'a str,
+    plan: StreamPlan,
     inner: &'a dyn Observer,
     /// What is drawn on a terminal.
     strip: Mutex<Option<Strip>>,
 }
 
 impl Teller<'_> {
-    fn begin(&self, plan: StreamPlan) {
-        let strip = self.screen.bars().map(|bars| Strip::new(bars, plan.count));
-        *self.strip.lock().unwrap_or_else(PoisonError::into_inner) = strip;
+    /// The strip, drawn from now on if it was not: over UDP a packet may come before the word that it will.
+    fn strip(&self) -> MutexGuard<'_, Option<Strip>> {
+        let mut strip = self.strip.lock().unwrap_or_else(PoisonError::into_inner);
+        if strip.is_none() {
+            *strip = self.screen.bars().map(|bars| Strip::new(bars, self.plan.count));
+        }
+        strip
     }
 
     fn packet(&self, packet: &StreamPacket) {
@@ -96,7 +102,7 @@ impl Teller<'_> {
                 "copy": *kind == PacketKind::Copy,
             }));
         }
-        if let Some(strip) = &*self.strip.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(strip) = &*self.strip() {
             strip.packet(packet);
         }
     }
@@ -111,7 +117,7 @@ impl Teller<'_> {
 impl Observer for Teller<'_> {
     fn event(&self, event: &Event<'_>) {
         match event {
-            Event::Streaming { plan } => self.begin(*plan),
+            Event::Streaming { .. } => drop(self.strip()),
             Event::Packet(packet) => self.packet(packet),
             other => self.inner.event(other),
         }

@@ -37,6 +37,7 @@ mod plain;
 mod prompt;
 mod raw;
 mod requests;
+mod streams;
 mod terminal;
 mod transfer;
 mod weather;
