@@ -101,18 +101,23 @@ impl<T: Connect> Prompt<T> {
                 return ControlFlow::Continue(Exit::Usage);
             }
         };
+        let goes_on = command.goes_on();
         self.contact.line.begin();
         self.shelf.clear();
         let done = self.perform(command);
         self.shelf.clear();
-        ControlFlow::Continue(done.unwrap_or_else(|error| self.complain(&error)))
+        ControlFlow::Continue(match done {
+            Ok(exit) => exit,
+            Err(_) if self.contact.line.is_stopped() => {
+                let again = if goes_on { "; the same command again goes on where it stopped" } else { "" };
+                self.contact.screen.note(&format!("interrupted{again}"));
+                Exit::Interrupted
+            }
+            Err(error) => self.complain(&error),
+        })
     }
 
     fn complain(&self, error: &anyhow::Error) -> Exit {
-        if self.contact.line.is_stopped() {
-            self.contact.screen.note("interrupted; the same command again goes on where it stopped");
-            return Exit::Interrupted;
-        }
         let exit = Exit::of_error(error);
         self.contact.screen.error(&exit::one_line(error), exit, None);
         exit

@@ -115,7 +115,12 @@ impl<T: Connect> Contact<T> {
             }
         }
         self.learn(&reporter);
-        asked.map_err(|error| self.explain(&error, doing, &reporter))
+        asked.map_err(|error| {
+            // What is short is simply asked again: nothing of it goes on.
+            let is_lost = matches!(&error, SessionError::Link(lost) if lost.is_passing());
+            let advice = exit::advice(&error, &self.counterpart, false).filter(|_| !is_lost);
+            explain(&error, doing, advice)
+        })
     }
 
     /// Transfers something, over as many connections as it needs.
@@ -133,7 +138,10 @@ impl<T: Connect> Contact<T> {
         );
         reporter.clear();
         self.learn(reporter);
-        result.map_err(|error| self.explain(&error, doing, reporter))
+        result.map_err(|error| {
+            let advice = exit::advice(&error, &self.counterpart, reporter.has_met());
+            explain(&error, doing, advice)
+        })
     }
 
     /// What is in a directory, if the connection is good and the answer comes soon: for somebody who types meanwhile.
@@ -279,19 +287,19 @@ impl<T: Connect> Contact<T> {
     fn caller<'c>(&'c self, observer: &'c dyn Observer) -> Caller<'c> {
         Caller { software: &self.software, observer }
     }
+}
 
-    fn explain(&self, error: &SessionError, doing: &str, reporter: &Reporter) -> anyhow::Error {
-        let advice = exit::advice(error, &self.counterpart, reporter.has_met());
-        let exit = Exit::of_session(error);
-        let names_itself =
-            matches!(error, SessionError::Connect(_) | SessionError::Source(_) | SessionError::Store(_));
-        let text = match advice {
-            Some(advice) => format!("{}; {advice}", exit::plain_words(&error.to_string())),
-            None => error.to_string(),
-        };
-        let problem = anyhow::Error::new(Problem::new(exit, text));
-        if names_itself { problem } else { problem.context(doing.to_owned()) }
-    }
+/// What went wrong while doing this, and what helps.
+fn explain(error: &SessionError, doing: &str, advice: Option<String>) -> anyhow::Error {
+    let exit = Exit::of_session(error);
+    let names_itself =
+        matches!(error, SessionError::Connect(_) | SessionError::Source(_) | SessionError::Store(_));
+    let text = match advice {
+        Some(advice) => format!("{}; {advice}", exit::plain_words(&error.to_string())),
+        None => error.to_string(),
+    };
+    let problem = anyhow::Error::new(Problem::new(exit, text));
+    if names_itself { problem } else { problem.context(doing.to_owned()) }
 }
 
 /// Hears everything and says nothing.

@@ -39,6 +39,17 @@ pub(crate) enum Command {
     Echo(Vec<u8>),
 }
 
+impl Command {
+    /// Whether it goes on where it stopped when it is given again.
+    pub(super) const fn goes_on(&self) -> bool {
+        match self {
+            Self::Get(_) | Self::Put(_) => true,
+            Self::Generate(args) => args.to.is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// A command, and what there is to say of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Topic {
