@@ -24,7 +24,8 @@ put ./~a -b \-c
 -5
 99999999999999999999999999999999999999999
 generate 12 --to made.txt --seed 7 --if-exists overwrite
-help generate
+stream --count 1000000000000 --interval 5ms --size 1200
+help stream
 echo  it's fine
 it's fine too
 quit

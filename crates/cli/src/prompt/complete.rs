@@ -142,9 +142,9 @@ mod tests {
         assert_eq!(tab("c"), ["chdir ", "cd "]);
         assert!(tab("").contains(&"dl ".to_owned()) && !tab("").contains(&"get ".to_owned()));
         assert_eq!(tab("xyz"), [""; 0]);
-        assert_eq!(tab("help gen"), ["help generate "]);
+        assert_eq!(tab("help str"), ["help stream "]);
         assert_eq!(tab("help ls "), [""; 0]);
-        assert_eq!(tab("generate 5 --s"), ["generate 5 --seed "]);
+        assert_eq!(tab("stream --count 5 --i"), ["stream --count 5 --interval "]);
         assert_eq!(tab("hello so"), [""; 0], "what is echoed has no names");
     }
 

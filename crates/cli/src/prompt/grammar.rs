@@ -425,6 +425,18 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_has_its_options() {
+        for line in ["stream", "stream --count 1000000000000 --interval 5ms --size 100"] {
+            assert!(matches!(of(line), Command::Stream(_)), "{line}");
+        }
+        for line in
+            ["stream 5", "stream --count", "stream --count -1", "stream --interval 5", "stream --size x"]
+        {
+            assert!(!wrong(line).contains('\n'), "{line}: {}", wrong(line));
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_one_clear_line() {
         for (line, says) in [
             ("ls a b", "ls takes one word"),

@@ -42,7 +42,7 @@ fn code(output: &Output) -> Option<i32> {
 fn everything_can_be_said_in_one_conversation(transport: Transport) {
     let (scene, song) = scene(transport);
     let server = scene.serve(&[]);
-    let output = scene.say(&server, "hello\nls\nchdir media\ndl song.mp3\n1000\nquit\n");
+    let output = scene.say(&server, "hello\nls\nchdir media\ndl song.mp3\n1000\nstream\nquit\n");
     assert_eq!((code(&output), output.stderr.as_str()), (Some(0), ""), "{}", output.stdout);
     let lines: Vec<&str> = output.stdout.lines().collect();
     assert!(lines[0].starts_with("echo  hello   RTT ") && lines[0].ends_with(" ms"), "{}", lines[0]);
@@ -53,6 +53,7 @@ fn everything_can_be_said_in_one_conversation(transport: Transport) {
     assert_eq!(fs::read(scene.from("received-song.mp3")).unwrap(), song);
     assert!(output.stdout.contains("   1000 characters, not kept\n"), "{}", output.stdout);
     assert!(output.stdout.contains("generated-1000.txt   same\n"), "{}", output.stdout);
+    assert!(output.stdout.contains("100"), "{}", output.stdout);
     assert_eq!(scene.sent_names(), ["received-song.mp3"], "nothing else was left");
 }
 
@@ -107,6 +108,8 @@ fn bad_input_gets_a_clear_line_each_time(transport: Transport) {
     for (line, exit, says) in [
         (&*"9".repeat(40), 5, "123456789"),
         ("123456790", 5, "123456789"),
+        ("stream --count 1000000000000", 5, "cannot have a stream from "),
+        ("stream --count x", 2, "--count"),
         ("-5", 2, "-5: a file has no fewer than 0 characters"),
         (&megabyte, 2, "that line has 1048576 bytes; a line has at most 32768"),
         ("chdir ..", 2, "..: nothing is above the server's directory"),
@@ -283,6 +286,8 @@ fn requests_can_be_made_one_at_a_time(transport: Transport) {
     assert_eq!(code(&output), Some(2), "{}", output.stderr);
     let output = scene.run(&server, &["echo", "it's", " fine"]);
     assert!(output.stdout.starts_with("echo  it's  fine   RTT "), "{}", output.stdout);
+    let output = scene.run(&server, &["stream", "--count", "3", "--interval", "1ms"]);
+    assert_eq!((code(&output), output.stderr.as_str()), (Some(0), ""), "{}", output.stdout);
     let output = scene.run(&server, &["put", "ls"]);
     assert_eq!(code(&output), Some(0), "{}", output.stderr);
     assert_eq!(scene.received()["received-ls"], b"a file");
