@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 use framing::frame::{self, HEADER_LEN, Kind};
 use framing::{ChunkSet, Message};
 use rustix::event::PollFlags;
-use seal::Channel;
 
 use crate::block::{BLOCK_CHUNKS, BLOCK_LEN, Block, ChunkRun, Pool};
 use crate::{Arrival, ChunkSink, ChunkSource, Closer, Filled, IDLE_LIMIT, Link, LinkError};
@@ -61,12 +60,12 @@ struct Pipe {
 }
 
 impl TcpLink {
-    /// Makes a link of a connected socket; with a `channel` everything on it is sealed.
-    pub(crate) fn new(stream: TcpStream, peer: SocketAddr, channel: Option<Channel>) -> io::Result<Self> {
+    /// Makes a link of a connected socket; sealed, if it is to be.
+    fn new(stream: TcpStream, peer: SocketAddr, sealed: Option<Sealed>) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let mut pool = Pool::default();
         let inbox = Inbox::new(pool.take());
-        let sealed = channel.map(|channel| Box::new(Sealed::new(channel)));
+        let sealed = sealed.map(Box::new);
         let (read_at, outbox, idle_limit) = (Instant::now(), Vec::new(), IDLE_LIMIT);
         let pipe = Pipe { stream, peer, sealed, inbox, read_at, outbox, idle_limit, met: true };
         Ok(Self { pipe, pool, idle_limit: IDLE_LIMIT, is_answered: false })

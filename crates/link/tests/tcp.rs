@@ -33,9 +33,14 @@ fn whole(options: &TcpOptions) -> (TcpLink, Box<dyn Link>) {
     let mut endpoint = TcpEndpoint::bind("127.0.0.1:0".parse().unwrap(), options).unwrap();
     let address = endpoint.local_addr().to_string();
     std::thread::scope(|scope| {
-        let near = scope.spawn(move || TcpLink::connect(&address, options).unwrap());
+        let near = scope.spawn(move || {
+            let mut near = TcpLink::connect(&address, options).unwrap();
+            near.send(&Message::Working).unwrap();
+            near
+        });
         let (wake, _keep) = UnixStream::pair().unwrap();
-        let far = endpoint.accept(wake.as_fd()).unwrap().unwrap();
+        let mut far = endpoint.accept(wake.as_fd()).unwrap().unwrap();
+        assert_eq!(far.recv(WAIT).unwrap(), Message::Working);
         (near.join().unwrap(), far)
     })
 }

@@ -117,6 +117,18 @@ impl Opener {
         opened
     }
 
+    /// Whether [`Opener::open`] would take this record next. Nothing changes by it.
+    #[must_use]
+    pub fn would_open(&self, record: &[u8]) -> bool {
+        let Ok(Some(len)) = record_len(record) else { return false };
+        let Phases { cipher, number } = &self.phases;
+        let (header, sealed) = record.split_at(HEADER_LEN);
+        let mut plain = vec![0; len - RECORD_OVERHEAD];
+        self.failed.is_none()
+            && record.len() == len
+            && cipher.open(*number, header, sealed, &mut plain).is_ok()
+    }
+
     fn try_open(&mut self, record: &[u8], plain: &mut [u8]) -> Result<usize, RecordError> {
         if record_len(record)? != Some(record.len()) {
             return Err(RecordError::Forged);

@@ -62,7 +62,9 @@ fn a_record_needs_its_room_and_its_length() {
         let (_, mut other) = stream();
         assert!(other.open(wrong, &mut [0; 10]).is_err());
     }
+    assert!(opener.would_open(&records[..len]) && !opener.would_open(&records[..len - 1]));
     assert_eq!(opener.open(&records[..len], &mut [0; 5]), Ok(5));
+    assert!(!opener.would_open(&records[..len]), "it was opened already");
 }
 
 proptest! {

@@ -7,15 +7,20 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use seal::{Channel, HELLO_LEN, HandshakeError, Initiator, Key, answer, check_start};
+use seal::{
+    Channel, HELLO_LEN, HandshakeError, Initiator, Key, RECORD_OVERHEAD, answer, check_start, record_len,
+};
 use socket2::SockRef;
 
+use super::sealed::Sealed;
 use super::socket::{Note, TcpOptions, is_shortage, wait};
 use super::{TcpLink, is_passing};
 use crate::ConnectError;
 
 /// How long a handshake may take.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// The longest first record of a client. It proves that the client has made this handshake and not only recorded another.
+const FIRST_RECORD_LEN: usize = 4096 + RECORD_OVERHEAD;
 /// How many peers may be in the middle of one.
 const MOST_WAITING: usize = 512;
 /// How long who was turned away has time to see it, and how much of what it says meanwhile is thrown away. To close while
@@ -27,11 +32,13 @@ const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to leave the listening socket alone when this process has run out of something.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What is said of a client whose handshake was good and leads nowhere.
+const RECORDED: &str = "its handshake was recorded from another connection";
 /// What the server's first bytes are when it has no key: a frame of version 1.
 const CLEAR_START: [u8; 3] = [b'T', b'D', framing::frame::VERSION];
 
 /// The client's side, on a fresh connection.
-pub(super) fn greet(stream: &TcpStream, server: &str, key: &Key) -> Result<Channel, ConnectError> {
+pub(super) fn greet(stream: &TcpStream, server: &str, key: &Key) -> Result<Sealed, ConnectError> {
     stream.set_nonblocking(true)?;
     let deadline = Instant::now() + HANDSHAKE_LIMIT;
     let failed = |error| ConnectError::Connect { server: server.to_owned(), error };
@@ -58,7 +65,8 @@ pub(super) fn greet(stream: &TcpStream, server: &str, key: &Key) -> Result<Chann
         }
         check_start(&reply[..got]).map_err(refused)?;
     }
-    initiator.finish(&reply).map_err(refused)
+    let channel = initiator.finish(&reply).map_err(refused)?;
+    Ok(Sealed::new(channel, &[]))
 }
 
 fn explain(error: HandshakeError, server: &str) -> ConnectError {
@@ -87,18 +95,28 @@ pub(super) struct Porch {
 struct Guest {
     stream: TcpStream,
     peer: SocketAddr,
-    hello: [u8; HELLO_LEN],
-    got: usize,
-    /// How much of what it says after it was turned away was thrown away.
-    refused: Option<usize>,
+    /// What it has said and was not understood yet.
+    heard: Vec<u8>,
+    progress: Progress,
     deadline: Instant,
+}
+
+/// How far a guest is.
+#[derive(Debug)]
+enum Progress {
+    /// It has not begun a handshake.
+    Stranger,
+    /// Its first message was answered. It was good, but may be an old one of somebody else.
+    Answered(Box<Channel>),
+    /// It was turned away, and so much of what it said since was thrown away.
+    Refused(usize),
 }
 
 /// What to do with a guest next.
 enum Step {
     Wait,
     Leave,
-    Welcome(Box<Channel>),
+    Welcome(Sealed),
     TurnAway(&'static str),
 }
 
@@ -130,15 +148,15 @@ impl Porch {
                 };
                 match step {
                     Step::Wait if guest.deadline > now => {}
-                    Step::Wait if guest.refused.is_none() => {
+                    Step::Wait if !matches!(guest.progress, Progress::Refused(_)) => {
                         self.waiting.swap_remove(at).drop_hard();
                     }
                     Step::Wait | Step::Leave => {
                         self.waiting.swap_remove(at);
                     }
-                    Step::Welcome(channel) => {
+                    Step::Welcome(sealed) => {
                         let Guest { stream, peer, .. } = self.waiting.swap_remove(at);
-                        if let Ok(link) = TcpLink::new(stream, peer, Some(*channel)) {
+                        if let Ok(link) = TcpLink::new(stream, peer, Some(sealed)) {
                             return Ok(Some(link));
                         }
                     }
@@ -196,7 +214,8 @@ impl Porch {
             self.make_place();
         }
         let deadline = Instant::now() + HANDSHAKE_LIMIT;
-        self.waiting.push(Guest { stream, peer, hello: [0; HELLO_LEN], got: 0, refused: None, deadline });
+        let (heard, progress) = (Vec::new(), Progress::Stranger);
+        self.waiting.push(Guest { stream, peer, heard, progress, deadline });
     }
 
     /// Drops the one that has waited longest of the address that has most of them here, so that a crowd from one place
@@ -227,39 +246,63 @@ struct Ready {
 impl Guest {
     /// Reads what it has said.
     fn listen(&mut self, key: &Key) -> Step {
-        match self.refused {
-            Some(thrown) => self.throw_away(thrown),
-            None => self.hear(key),
-        }
-    }
-
-    fn hear(&mut self, key: &Key) -> Step {
-        match self.stream.read(&mut self.hello[self.got..]) {
+        let most = match self.progress {
+            Progress::Stranger => HELLO_LEN,
+            Progress::Answered(_) => FIRST_RECORD_LEN,
+            Progress::Refused(thrown) => return self.throw_away(thrown),
+        };
+        let mut said = [0; FIRST_RECORD_LEN];
+        match self.stream.read(&mut said[..most - self.heard.len()]) {
             Ok(0) => return Step::Leave,
-            Ok(read) => self.got += read,
+            Ok(read) => self.heard.extend_from_slice(&said[..read]),
             Err(error) if is_passing(&error) => return Step::Wait,
             Err(_) => return Step::Leave,
         }
-        match check_start(&self.hello[..self.got]) {
-            Ok(()) if self.got < HELLO_LEN => return Step::Wait,
+        match &self.progress {
+            Progress::Answered(_) => self.take_first_record(),
+            _ => self.take_hello(key),
+        }
+    }
+
+    fn take_hello(&mut self, key: &Key) -> Step {
+        match check_start(&self.heard) {
             Ok(()) => {}
             Err(HandshakeError::Version(_)) => return Step::TurnAway("it speaks another version"),
             Err(_) => return Step::TurnAway("it does not come with a key"),
         }
-        let (reply, channel) = match answer(key, &self.hello) {
+        let Some(hello) = self.heard.as_array() else { return Step::Wait };
+        let (reply, channel) = match answer(key, hello) {
             Ok(answered) => answered,
             Err(HandshakeError::Random) => return Step::TurnAway("this system gave no random numbers"),
             Err(_) => return Step::TurnAway("it has another key"),
         };
+        self.heard.clear();
+        self.progress = Progress::Answered(Box::new(channel));
         match self.stream.write(&reply) {
-            Ok(HELLO_LEN) => Step::Welcome(Box::new(channel)),
+            Ok(HELLO_LEN) => Step::Wait,
             // A fresh socket has room for so little; this one is strange.
             Ok(_) | Err(_) => Step::Leave,
         }
     }
 
+    fn take_first_record(&mut self) -> Step {
+        let record = match record_len(&self.heard) {
+            Ok(Some(len)) if len <= FIRST_RECORD_LEN => self.heard.get(..len),
+            Ok(None) => None,
+            Ok(Some(_)) | Err(_) => return Step::TurnAway(RECORDED),
+        };
+        let Some(record) = record else { return Step::Wait };
+        match std::mem::replace(&mut self.progress, Progress::Stranger) {
+            Progress::Answered(channel) if channel.opener.would_open(record) => {
+                Step::Welcome(Sealed::new(*channel, &self.heard))
+            }
+            _ => Step::TurnAway(RECORDED),
+        }
+    }
+
     fn turn_away(&mut self, now: Instant) {
-        self.refused = Some(0);
+        self.progress = Progress::Refused(0);
+        self.heard = Vec::new();
         self.deadline = now + FAREWELL_LIMIT;
         // It may be gone already.
         let _ = self.stream.shutdown(Shutdown::Write);
@@ -270,7 +313,7 @@ impl Guest {
         match self.stream.read(&mut scrap) {
             Ok(0) => Step::Leave,
             Ok(read) if thrown + read < FAREWELL_LEN => {
-                self.refused = Some(thrown + read);
+                self.progress = Progress::Refused(thrown + read);
                 Step::Wait
             }
             Err(error) if is_passing(&error) => Step::Wait,

@@ -36,10 +36,13 @@ impl Sealed {
     /// The least room to open a record into.
     pub(super) const LEAST_ROOM: usize = MAX_PLAIN_LEN;
 
-    pub(super) fn new(channel: Channel) -> Self {
+    /// One for this channel, of which these bytes were read already.
+    pub(super) fn new(channel: Channel, heard: &[u8]) -> Self {
         let Channel { sealer, opener } = channel;
-        let intake = vec![0; INTAKE_LEN].into_boxed_slice();
-        Self { sealer, opener, intake, held: 0..0, cut_off: None, outbox: Vec::new() }
+        let mut intake = heard.to_vec();
+        intake.resize(INTAKE_LEN.max(heard.len()), 0);
+        let intake = intake.into_boxed_slice();
+        Self { sealer, opener, intake, held: 0..heard.len(), cut_off: None, outbox: Vec::new() }
     }
 
     /// Seals `bytes`: a buffer, and how much of it the records take. It is to be given back with [`Self::give_back`].

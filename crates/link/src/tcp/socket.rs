@@ -75,9 +75,9 @@ impl TcpLink {
     /// Connects to `server`, a name or address with a port, trying each address that the name has.
     pub fn connect(server: &str, options: &TcpOptions) -> Result<Self, ConnectError> {
         let (stream, peer) = connect(server, options)?;
-        let channel = options.key.as_ref().map(|key| greet(&stream, server, key)).transpose()?;
-        let is_met = channel.is_some();
-        let mut link = Self::new(stream, peer, channel)?;
+        let sealed = options.key.as_ref().map(|key| greet(&stream, server, key)).transpose()?;
+        let is_met = sealed.is_some();
+        let mut link = Self::new(stream, peer, sealed)?;
         link.pipe.met = is_met;
         Ok(link)
     }
