@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use lab::Transport;
 use lab::process::{LIMIT, Output, Process, Server, program, run};
 
+use crate::relay::{Relay, Weather};
 use crate::scene::{Scene, noise, objects};
 
 over_each_transport!(
@@ -267,4 +268,48 @@ fn an_outsider_gets_not_one_byte_over_tcp() {
         assert_eq!(got, b"", "{}", bytes.escape_ascii());
     }
     assert_sound(&scene, &server, &key);
+}
+
+#[test]
+fn captured_udp_traffic_shows_no_name_no_content_and_no_program() {
+    let scene = Scene::new(Transport::Udp);
+    let key = scene.key("k");
+    scene.write("a-telling-name.mp3", "telling content ".repeat(1000).as_bytes());
+    let secrets: [&[u8]; 3] = [b"telling-name", b"telling content", b"udp-client"];
+    for (args, is_plain) in [(&[&*key][..], false), (&[], true)] {
+        let server = scene.serve(&[args, &["--if-exists", "overwrite"]].concat());
+        let relay = Relay::new(server.address(), Weather::default());
+        let output =
+            scene.start(relay.address(), &[args, &["a-telling-name.mp3"]].concat()).wait(LIMIT).unwrap();
+        assert_eq!(output.code(), Some(0), "{}", output.stderr);
+        let seen = relay.first();
+        for secret in secrets {
+            let has_it = |datagram: &Vec<u8>| datagram.windows(secret.len()).any(|window| window == secret);
+            assert_eq!(seen.iter().any(has_it), is_plain, "{}", secret.escape_ascii());
+        }
+        assert!(is_plain || seen.iter().all(|datagram| (0xd1..=0xd6).contains(&datagram[0])));
+        fs::remove_file(scene.to("received-a-telling-name.mp3")).unwrap();
+    }
+}
+
+#[test]
+fn a_bad_network_and_what_was_recorded_of_it_change_nothing() {
+    let scene = Scene::new(Transport::Udp);
+    let key = scene.key("k");
+    let film = noise(3, 4_000_000);
+    scene.write("film.mp4", &film);
+    let server = scene.serve(&[&key]);
+    let relay = Relay::new(server.address(), Weather { lost: 50, doubled: 30, damaged: 20, overtaken: 30 });
+    let client = scene.start(relay.address(), &[&key, "film.mp4"]);
+    relay.wait_until_passed(500_000);
+    relay.rebind();
+    relay.wait_until_passed(1_000_000);
+    relay.replay();
+    let output = client.wait(LIMIT).unwrap();
+    assert_eq!(output.code(), Some(0), "{}", output.stderr);
+    assert!(scene.received()["received-film.mp4"] == film);
+    // Once it is over, too.
+    relay.replay();
+    assert_sound(&scene, &server, &key);
+    assert_eq!(scene.received().len(), 2);
 }

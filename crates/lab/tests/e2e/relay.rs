@@ -126,6 +126,11 @@ impl Relay {
         self.shared.state().backs.clear();
     }
 
+    /// The first datagrams that passed to the server.
+    pub(crate) fn first(&self) -> Vec<Vec<u8>> {
+        self.shared.state().first.clone()
+    }
+
     /// Sends the first datagrams that passed to the server again, in the name of every client: how many.
     pub(crate) fn replay(&self) -> usize {
         let state = self.shared.state();
