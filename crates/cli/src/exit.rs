@@ -1,6 +1,7 @@
 //! Exit codes, and the one line that says why.
 
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 use framing::Refusal;
@@ -157,13 +158,19 @@ pub(crate) fn advice(error: &SessionError, counterpart: &str, met: bool) -> Opti
     let again = || Some("run the same command again to go on where it stopped".to_owned());
     match error {
         SessionError::Connect(ConnectError::Connect { .. }) if met => again(),
-        SessionError::Connect(ConnectError::Connect { .. }) => {
+        SessionError::Connect(ConnectError::Connect { error, .. }) => {
+            // A server that has a key is silent to who shows none.
+            let key = if counterpart.starts_with("udp-") && error.kind() == io::ErrorKind::TimedOut {
+                " without a key"
+            } else {
+                ""
+            };
             let way = if counterpart.starts_with("udp-") {
                 ", and does no firewall stop UDP on the way"
             } else {
                 ""
             };
-            Some(format!("is {counterpart} running there{way}?"))
+            Some(format!("is {counterpart} running there{key}{way}?"))
         }
         SessionError::Connect(ConnectError::Lookup { .. }) => {
             Some("check the name after --server".to_owned())
