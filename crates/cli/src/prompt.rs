@@ -28,7 +28,7 @@ use session::IfExists;
 
 use crate::client::{Contact, Landing};
 use crate::exit::{self, Exit, Problem};
-use crate::{Connect, json};
+use crate::{Connect, escape, json};
 use grammar::Command;
 use lines::{Line, Lines};
 use shelf::Shelf;
@@ -185,6 +185,13 @@ impl<T: Connect> Prompt<T> {
         }
         let landing = Landing { dir: Path::new("."), prefix: PREFIX, if_exists: IfExists::Rename };
         let mut first = Exit::Done;
+        // One name that no server gives would fail a whole request, and a wildcard finds such ones too.
+        let (paths, unsafe_ones) = names::safe(paths);
+        for (path, why) in unsafe_ones {
+            let text = format!("cannot get {} from {}: {why}", escape::name(&path), self.contact.server);
+            self.contact.screen.error(&text, Exit::Refused, None);
+            first = Exit::Refused;
+        }
         for batch in names::batches(&paths) {
             let exit = match self.contact.get(batch, &landing) {
                 Ok(exit) => exit,

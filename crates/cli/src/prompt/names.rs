@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::{fs, io};
 
 use session::Listed;
+use session::store::{NameError, SafePath};
 
 use super::Prompt;
 use super::wildcards::{Found, expand, too_many};
@@ -102,6 +103,19 @@ pub(super) fn found(thing: &Listed) -> Found {
     Found { name: thing.name.as_bytes().to_vec(), is_directory: thing.is_directory }
 }
 
+/// The names that can be asked for, and the others with what is wrong with each.
+pub(super) fn safe(paths: Vec<OsString>) -> (Vec<OsString>, Vec<(OsString, NameError)>) {
+    let mut others = Vec::new();
+    let mut safe = Vec::new();
+    for path in paths {
+        match SafePath::parse(path.as_bytes()) {
+            Ok(_) => safe.push(path),
+            Err(why) => others.push((path, why)),
+        }
+    }
+    (safe, others)
+}
+
 /// The names in as many parts as it takes requests: none with more names than fit, or with two that would be called the same.
 pub(super) fn batches(paths: &[OsString]) -> Vec<&[OsString]> {
     let mut batches = Vec::new();
@@ -146,6 +160,14 @@ mod tests {
         assert_eq!(batches(&many).len(), 3);
         let longer = paths(&[&"x".repeat(2 * MAX_BATCH_LEN)]);
         assert_eq!(batches(&longer), [&longer[..]]);
+    }
+
+    #[test]
+    fn names_that_no_server_gives_are_told_from_the_others() {
+        let (safe, others) = safe(paths(&["a", "new\nline", "b/c", "b/aux.h"]));
+        assert_eq!(safe, paths(&["a", "b/c"]));
+        let named: Vec<_> = others.iter().map(|(path, _)| path.clone()).collect();
+        assert_eq!(named, paths(&["new\nline", "b/aux.h"]));
     }
 
     #[test]

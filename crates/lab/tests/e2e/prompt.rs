@@ -166,6 +166,16 @@ fn names_with_spaces_and_quotes_and_wildcards_are_found(transport: Transport) {
     let names: Vec<&str> =
         output.stdout.lines().map(|line| line.split("   ").next().unwrap().trim()).collect();
     assert_eq!(names, ["media/a.mp3", "media/b.mp3", "media/it's a *.mp3", "media/song.mp3"]);
+    // What no server gives is refused by itself.
+    for name in ["media/d.flac", "media/aux.flac", "media/new\nline.flac"] {
+        fs::write(scene.to(name), name).unwrap();
+    }
+    let output = scene.say(&server, "chdir media\ndl *.flac\n");
+    assert_eq!(code(&output), Some(5), "{}", output.stdout);
+    let errors: Vec<&str> = output.stderr.lines().collect();
+    assert_eq!(errors.len(), 2, "{}", output.stderr);
+    assert!(errors[1].contains("cannot get media/new\\nline.flac from "), "{}", output.stderr);
+    assert_eq!(fs::read(scene.from("received-d.flac")).unwrap(), b"media/d.flac");
     // Two that would be called the same are asked for one after the other.
     fs::write(scene.to("a.mp3"), "another").unwrap();
     let output = scene.say(&server, "dl a.mp3 media/a.mp3\n");
