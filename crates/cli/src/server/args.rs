@@ -148,10 +148,14 @@ fn check_raw<T: Bind>(typed: &Typed<ServerArgs<T>>) -> Result<(), String> {
 /// What is wrong with the flags of the key, if something is.
 fn check_key<T: Bind>(typed: &Typed<ServerArgs<T>>) -> Result<(), String> {
     let ServerArgs { key, insecure, raw, command, .. } = &typed.args;
-    if command.is_some() {
-        return Ok(());
+    let flag = typed.first_of(&KeyFlags::NAMES);
+    match (command, flag) {
+        (Some(_), Some(flag)) => Err(format!(
+            "{flag} is for a key that is there, and keygen makes one: name its file as in keygen FILE"
+        )),
+        (Some(_), None) => Ok(()),
+        (None, flag) => key.check(flag.as_deref(), *insecure, *raw),
     }
-    key.check(typed.first_of(&KeyFlags::NAMES).as_deref(), *insecure, *raw)
 }
 
 fn parse_clients(text: &str) -> Result<NonZeroUsize, String> {
@@ -281,6 +285,25 @@ mod tests {
             "--write-only --raw --save x",
         ] {
             assert!(parse(words).is_err(), "{words}");
+        }
+    }
+
+    #[test]
+    fn keygen_takes_no_key() {
+        for (words, is_fine) in [
+            ("keygen --key-file a", false),
+            ("--key keygen", false),
+            ("keygen a", true),
+            ("--key-file a", true),
+        ] {
+            let matches = command::<TcpFlags>(PROGRAM)
+                .try_get_matches_from(["tcp-server"].into_iter().chain(words.split_whitespace()));
+            let checked = matches.and_then(|matches| {
+                let typed = Typed::<ServerArgs<TcpFlags>>::from_arg_matches(&matches)?;
+                Ok(check_key(&typed).is_ok())
+            });
+            // Before the word, the flag is refused by the parser already.
+            assert_eq!(checked.unwrap_or(false), is_fine, "{words}");
         }
     }
 }
