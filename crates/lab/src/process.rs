@@ -37,7 +37,9 @@ pub fn program(name: &str) -> io::Result<PathBuf> {
     let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     let found = own.ancestors().skip(1).take(3).map(|dir| dir.join(&file)).find(|path| path.is_file());
     found.ok_or_else(|| {
-        let text = format!("no {file} beside {}: build it with cargo build -p {name}", own.display());
+        // Its helper is built with the lab.
+        let package = if name == "lab-end" { "lab" } else { name };
+        let text = format!("no {file} beside {}: build it with cargo build -p {package}", own.display());
         io::Error::new(io::ErrorKind::NotFound, text)
     })
 }
