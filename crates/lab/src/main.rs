@@ -144,8 +144,12 @@ fn show_paths(args: &Args, matrix: &Matrix, file: &Path, home: &Path) -> anyhow:
         say(&format!("{}\n", rows::CSV_HEAD));
     } else {
         say(&format!(
-            "\n{name}, {bytes} bytes in {chunks} chunks, along {} paths; {between}; seed {}\n\n{}",
-            matrix.cases.len(),
+            "\n{name}, {bytes} bytes in {chunks} chunks, along {}; {between}; seed {}\n\n{}",
+            if matrix.cases.len() == 1 {
+                "1 path".to_owned()
+            } else {
+                format!("{} paths", matrix.cases.len())
+            },
             args.seed,
             rows::head(repeated)
         ));

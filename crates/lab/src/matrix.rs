@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use netsim::FaultText;
 use serde::Deserialize;
 
 /// A way to send the file.
@@ -114,6 +115,7 @@ impl Matrix {
                     pairs.push((flag.to_owned(), text.clone()));
                 }
             }
+            check(&pairs).with_context(|| format!("case {:?}", case.name))?;
             let faults = pairs.into_iter().flat_map(|(flag, value)| [flag, value]).collect();
             Ok(Case { name: case.name.clone(), faults, is_far })
         });
@@ -140,6 +142,20 @@ impl Case {
         };
         Some(digits.parse::<f64>().ok()? * factor)
     }
+}
+
+/// Whether netsim can do all of this, before anything is run.
+fn check(pairs: &[(String, String)]) -> anyhow::Result<()> {
+    let mut both = FaultText::default();
+    let ways = |flag: &str| matches!(flag, "--up" | "--down");
+    for (flag, value) in pairs.iter().filter(|(flag, _)| !ways(flag)) {
+        both.set(flag.trim_start_matches('-'), value)?;
+    }
+    both.faults()?;
+    for (_, value) in pairs.iter().filter(|(flag, _)| ways(flag)) {
+        both.with(&value.parse()?).faults()?;
+    }
+    Ok(())
 }
 
 /// Flags in pairs with their values: `--loss 5% --delay 20ms`.
@@ -197,6 +213,9 @@ mod tests {
             format!("{case}faults = '--loss'"),
             format!("{case}faults = '--loss --delay 1ms'"),
             format!("{case}up = '5%'"),
+            format!("{case}up = '--loss 200%'"),
+            format!("{case}faults = '--delay -3ms'"),
+            format!("{case}faults = '--sunspots 3'"),
         ] {
             assert!(Matrix::parse(&text).is_err(), "{text}");
         }

@@ -295,7 +295,7 @@ impl Serving<'_> {
         }
         let (Made { length, seed }, most) = (made, self.service.max_generate);
         if length > most {
-            let text = format!("a file of {length} characters is more than the limit of {most} here");
+            let text = format!("that is more than the limit of {most} characters here");
             return Err(Unanswered::policy(text));
         }
         self.link.send(&Message::Making { length, seed })?;

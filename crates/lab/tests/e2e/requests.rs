@@ -159,7 +159,7 @@ fn a_long_text_is_made_in_little_memory_and_a_longer_one_refused(transport: Tran
     let mut client = connect(&scene, &server);
     let error =
         get(&scene, &mut client, GetJob::generate(LENGTH + 1, 1, Checksum::Md5)).unwrap_err().to_string();
-    assert_eq!(error, "a file of 60000001 characters is more than the limit of 60000000 here");
+    assert_eq!(error, "that is more than the limit of 60000000 characters here");
     assert_eq!(get(&scene, &mut client, GetJob::generate(LENGTH, 1, Checksum::Md5)).unwrap(), 1);
     let status = fs::read_to_string(format!("/proc/{}/status", server.process().id())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
