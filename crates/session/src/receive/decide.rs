@@ -133,7 +133,10 @@ impl Receiving<'_> {
         }
         let mut over = asked.is_empty();
         while !over {
-            match link.recv(IDLE_LIMIT)? {
+            self.set_waiting(true);
+            let message = link.recv(IDLE_LIMIT)?;
+            self.set_waiting(false);
+            match message {
                 Message::Sums(sums) => {
                     let chunks = sums.chunks();
                     match asked.first() {

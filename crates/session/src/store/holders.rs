@@ -18,7 +18,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 /// whether a known one is alive.
 const SHORT_WAIT: Duration = Duration::from_millis(500);
 /// How long to wait for a holder that is busy with its disk.
-const BUSY_WAIT: Duration = Duration::from_secs(8);
+const BUSY_WAIT: Duration = Duration::from_secs(2);
 /// How long to wait for a holder to fall silent and to let go.
 const LONG_WAIT: Duration = Duration::from_secs(6);
 
