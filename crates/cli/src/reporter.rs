@@ -1,6 +1,7 @@
 //! Tells the person, or the script, what happens in one conversation.
 
 use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -258,74 +259,23 @@ impl Reporter {
 impl Observer for Reporter {
     fn event(&self, event: &Event<'_>) {
         match *event {
-            Event::Met { peer, software } => {
-                let software = escape::text(software);
-                if self.screen.voice().verbose {
-                    self.screen.note(&format!("connected with {software} at {peer}"));
-                }
-                let state = &mut *self.state();
-                state.software = Some(software);
-                if let Some(bars) = &state.bars {
-                    bars.met();
-                }
-                self.start(state);
-            }
+            Event::Met { peer, software } => self.met(peer, software),
             Event::Skipped { path, why } => self.skipped(path, why),
             Event::Planned { side, files, directories, bytes, name } => {
-                let mut state = self.state();
-                if state.plan.is_none() {
-                    let plan = Plan {
-                        side,
-                        name: name.to_owned(),
-                        extent: Extent { files, directories, held: 0 },
-                        is_more: self.view.is_several,
-                        is_wanted: false,
-                        bytes,
-                        is_told: false,
-                    };
-                    if state.is_made {
-                        let parts = [
-                            Some(plan.label()),
-                            Some(units::size(bytes)),
-                            Some(format!("on {}", self.view.peer)),
-                        ];
-                        self.screen.say(&line("ready", parts));
-                    }
-                    state.started = Instant::now();
-                    state.bars = self.screen.bars().map(|bars| Bars::new(bars, &plan.label(), files));
-                    state.plan = Some(plan);
-                    self.start(&mut state);
-                }
+                self.planned_now(Plan {
+                    side,
+                    name: name.to_owned(),
+                    extent: Extent { files, directories, held: 0 },
+                    is_more: self.view.is_several,
+                    is_wanted: false,
+                    bytes,
+                    is_told: false,
+                });
             }
-            Event::Compared { bytes } => {
-                let state = &mut *self.state();
-                state.compared += bytes;
-                if let Some(bars) = &state.bars {
-                    bars.compared(bytes);
-                }
-                self.progress(state);
-            }
+            Event::Compared { bytes } => self.compared(bytes),
             Event::Wanted { bytes, held, round } => self.state().wanted(bytes, held, round),
-            Event::Moved { bytes, path } => {
-                let state = &mut *self.state();
-                state.moved += bytes;
-                state.is_lost = false;
-                let is_new = state.current != path;
-                if is_new {
-                    path.clone_into(&mut state.current);
-                }
-                if let Some(bars) = &state.bars {
-                    bars.moved(bytes, is_new.then_some(path));
-                }
-                self.progress(state);
-            }
-            Event::Path { stats } => {
-                let state = &mut *self.state();
-                if let Some(bars) = &state.bars {
-                    bars.path(stats.loss, stats.smoothed_rtt);
-                }
-                state.path = Some(*stats);
-            }
+            Event::Moved { bytes, path } => self.moved(bytes, path),
+            Event::Path { stats } => self.path(stats),
             Event::AskedAgain { chunks } => {
                 let chunks = units::count(chunks, "chunk", "chunks");
                 self.screen.note(&format!("{chunks} came damaged or not at all, and are sent again"));
@@ -333,7 +283,11 @@ impl Observer for Reporter {
             Event::Making { length, seed } => self.making(length, seed),
             Event::File(report) => self.file(report),
             // Only a server hears these, and tells of them itself.
-            Event::Transferred { .. } | Event::Answered(_) | Event::Declined { .. } => {}
+            Event::Asked(_)
+            | Event::Offered { .. }
+            | Event::Transferred { .. }
+            | Event::Answered(_)
+            | Event::Declined { .. } => {}
             // Told by whoever asked for it.
             Event::Streaming { .. } | Event::Packet(_) => {}
             Event::Retrying { error, wait } => self.retrying(error, wait),
@@ -341,7 +295,68 @@ impl Observer for Reporter {
     }
 }
 
+/// What is heard, one by one.
 impl Reporter {
+    fn met(&self, peer: SocketAddr, software: &str) {
+        let software = escape::text(software);
+        if self.screen.voice().verbose {
+            self.screen.note(&format!("connected with {software} at {peer}"));
+        }
+        let state = &mut *self.state();
+        state.software = Some(software);
+        if let Some(bars) = &state.bars {
+            bars.met();
+        }
+        self.start(state);
+    }
+
+    /// Takes the first plan: what a later connection plans is what is left of it.
+    fn planned_now(&self, plan: Plan) {
+        let state = &mut *self.state();
+        if state.plan.is_some() {
+            return;
+        }
+        if state.is_made {
+            let parts = [plan.label(), units::size(plan.bytes), format!("on {}", self.view.peer)].map(Some);
+            self.screen.say(&line("ready", parts));
+        }
+        state.started = Instant::now();
+        state.bars = self.screen.bars().map(|bars| Bars::new(bars, &plan.label(), plan.extent.files));
+        state.plan = Some(plan);
+        self.start(state);
+    }
+
+    fn compared(&self, bytes: u64) {
+        let state = &mut *self.state();
+        state.compared += bytes;
+        if let Some(bars) = &state.bars {
+            bars.compared(bytes);
+        }
+        self.progress(state);
+    }
+
+    fn moved(&self, bytes: u64, path: &OsStr) {
+        let state = &mut *self.state();
+        state.moved += bytes;
+        state.is_lost = false;
+        let is_new = state.current != path;
+        if is_new {
+            path.clone_into(&mut state.current);
+        }
+        if let Some(bars) = &state.bars {
+            bars.moved(bytes, is_new.then_some(path));
+        }
+        self.progress(state);
+    }
+
+    fn path(&self, stats: &LinkStats) {
+        let state = &mut *self.state();
+        if let Some(bars) = &state.bars {
+            bars.path(stats.loss, stats.smoothed_rtt);
+        }
+        state.path = Some(*stats);
+    }
+
     fn making(&self, length: u64, seed: u64) {
         let peer = &self.view.peer;
         let characters = units::count(length, "character", "characters");

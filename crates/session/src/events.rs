@@ -94,6 +94,16 @@ pub enum Event<'a> {
         /// What it follows from.
         seed: u64,
     },
+    /// A server's client has asked for something. What becomes of it is told by [`Event::Transferred`], [`Event::Answered`] or
+    /// [`Event::Declined`]; by nothing when the conversation ends first.
+    Asked(Request<'a>),
+    /// It is known what a server's client wants to put, whether it will be taken or not.
+    Offered {
+        /// Number of files and directories.
+        entries: u64,
+        /// The path of the first, as the sender named it.
+        path: &'a OsStr,
+    },
     /// A transfer that a client asked for has come to its end, on the server's side.
     Transferred {
         /// What has become of it.
@@ -121,6 +131,47 @@ pub enum Event<'a> {
         error: &'a str,
         /// How long until the next attempt.
         wait: Duration,
+    },
+}
+
+/// What a server's client asks for: its own words, not to be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// To take files. [`Event::Offered`] tells which.
+    Put,
+    /// To give files and trees.
+    Get {
+        /// How many names.
+        names: u64,
+        /// The first of them.
+        first: &'a OsStr,
+    },
+    /// To make a text up, and give it.
+    Generate {
+        /// Characters of it.
+        length: u64,
+        /// What it follows from.
+        seed: u64,
+    },
+    /// To send a stream.
+    Stream {
+        /// What it is to be.
+        plan: StreamPlan,
+    },
+    /// To send something back.
+    Echo {
+        /// Bytes of it.
+        bytes: u64,
+    },
+    /// To tell what files there are.
+    List {
+        /// Where; empty for the served directory.
+        path: &'a OsStr,
+    },
+    /// To go to another directory.
+    Chdir {
+        /// Which; empty for the served one.
+        path: &'a OsStr,
     },
 }
 

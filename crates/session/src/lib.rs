@@ -47,7 +47,7 @@ use history::History;
 
 pub use conversation::{Conversation, Echo};
 pub use error::SessionError;
-pub use events::{Answer, Event, Faults, FileReport, Observer, Outcome, Side, Summary};
+pub use events::{Answer, Event, Faults, FileReport, Observer, Outcome, Request, Side, Summary};
 pub use hello::refuse;
 pub use listing::Listed;
 pub use retry::with_retry;

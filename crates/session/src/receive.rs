@@ -18,7 +18,7 @@ use framing::{
 use link::{ChunkRun, ChunkSink, IDLE_LIMIT, Link, LinkError, LinkStats, Talk};
 
 use crate::content::Made;
-use crate::events::{Event, Faults, PathTeller, Side, Summary};
+use crate::events::{Event, Faults, Observer, PathTeller, Side, Summary};
 use crate::hello::{misbehaved, out_of_place};
 use crate::history::History;
 use crate::intake::Intake;
@@ -68,6 +68,12 @@ pub(crate) struct Offered {
 }
 
 impl Offered {
+    /// Tells whoever wants to know that this was offered.
+    pub(crate) fn tell(&self, observer: &dyn Observer) {
+        let path = OsStr::from_bytes(self.manifest.get(0).map(|entry| entry.path).unwrap_or_default());
+        observer.event(&Event::Offered { entries: self.manifest.len().into(), path });
+    }
+
     /// The same, when it must be this text.
     pub(crate) fn check_made(self, made: Made) -> Result<Self, LinkError> {
         let kinds: Vec<EntryKind> = self.manifest.iter().map(|(_, entry)| entry.kind).collect();

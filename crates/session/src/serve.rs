@@ -10,7 +10,7 @@ use framing::{Feature, Get, Message, Offer, Part, Refusal};
 use link::{Link, LinkError};
 
 use crate::content::Made;
-use crate::events::{Answer, Event, Observer, Summary};
+use crate::events::{Answer, Event, Observer, Request, Summary};
 use crate::hello::{greet, meet, out_of_place};
 use crate::history::History;
 use crate::listing;
@@ -83,6 +83,7 @@ fn converse(
     meet(link, observer)?;
     let mut serving = Serving { link, service, caller, is_met: false, here: None, streamed: 0, total: None };
     while let Some(asked) = serving.next()? {
+        observer.event(&Event::Asked(asked.request()));
         match serving.answer(asked) {
             Ok(()) => {}
             Err(Unanswered::Declined(refusal, text)) => serving.decline(refusal, &text)?,
@@ -95,12 +96,22 @@ fn converse(
 /// A request, as it was heard.
 enum Asked {
     Put(Offer),
-    Get { how: How, follow: bool, paths: Result<Vec<SafePath>, (Refusal, String)> },
+    Get(Wanted),
     Generate { how: How, made: Made },
     Stream(StreamPlan),
     Echo(Vec<u8>),
     List(Vec<u8>),
     Chdir(Vec<u8>),
+}
+
+/// Files that are to be given.
+struct Wanted {
+    how: How,
+    follow: bool,
+    /// The first of its names as it came, and how many there are.
+    first: Vec<u8>,
+    names: u64,
+    paths: Result<Vec<SafePath>, (Refusal, String)>,
 }
 
 /// Why a request has no answer.
@@ -175,7 +186,7 @@ impl Serving<'_> {
     fn answer(&mut self, asked: Asked) -> Result<(), Unanswered> {
         match asked {
             Asked::Put(offer) => self.take(offer),
-            Asked::Get { how, follow, paths } => self.give(how, follow, paths),
+            Asked::Get(wanted) => self.give(wanted),
             Asked::Generate { how, made } => self.generate(how, made),
             Asked::Stream(plan) => self.stream(plan),
             Asked::Echo(bytes) => self.echo(&bytes),
@@ -191,6 +202,7 @@ impl Serving<'_> {
             Ok(offered) => offered,
             Err(failure) => return Err(failure.tell(self.link).into()),
         };
+        offered.tell(self.caller.observer);
         if !self.service.takes {
             return Err(Unanswered::policy("this server takes no files"));
         }
@@ -272,12 +284,7 @@ impl Serving<'_> {
     }
 
     /// Gives files.
-    fn give(
-        &mut self,
-        how: How,
-        follow: bool,
-        paths: Result<Vec<SafePath>, (Refusal, String)>,
-    ) -> Result<(), Unanswered> {
+    fn give(&mut self, Wanted { how, follow, paths, .. }: Wanted) -> Result<(), Unanswered> {
         self.must_give()?;
         if how.plain {
             self.must_be_plain_capable()?;
@@ -351,11 +358,7 @@ impl Asked {
     fn of(message: &Message<'_>) -> Result<Self, LinkError> {
         Ok(match message {
             Message::Put(offer) => Self::Put(*offer),
-            Message::Get(get) => Self::Get {
-                how: How { checksum: get.checksum, plain: get.plain },
-                follow: get.follow,
-                paths: paths_of(get),
-            },
+            Message::Get(get) => Self::Get(Wanted::of(get)),
             Message::Stream(asked) => Self::Stream(StreamPlan::of(*asked)),
             Message::Generate(asked) => Self::Generate {
                 how: How { checksum: asked.checksum, plain: asked.plain },
@@ -369,16 +372,43 @@ impl Asked {
     }
 }
 
+impl Asked {
+    /// The same, for who watches.
+    fn request(&self) -> Request<'_> {
+        match self {
+            Self::Put(_) => Request::Put,
+            Self::Get(Wanted { names, first, .. }) => {
+                Request::Get { names: *names, first: OsStr::from_bytes(first) }
+            }
+            Self::Generate { made: Made { length, seed }, .. } => {
+                Request::Generate { length: *length, seed: *seed }
+            }
+            Self::Stream(plan) => Request::Stream { plan: *plan },
+            Self::Echo(bytes) => Request::Echo { bytes: bytes.len() as u64 },
+            Self::List(path) => Request::List { path: OsStr::from_bytes(path) },
+            Self::Chdir(path) => Request::Chdir { path: OsStr::from_bytes(path) },
+        }
+    }
+}
+
+impl Wanted {
+    fn of(get: &Get<'_>) -> Self {
+        Self {
+            how: How { checksum: get.checksum, plain: get.plain },
+            follow: get.follow,
+            first: get.names.iter().next().map(|name| name.0.to_vec()).unwrap_or_default(),
+            names: get.names.iter().count() as u64,
+            paths: get.names.iter().map(|name| parse(name.0)).collect(),
+        }
+    }
+}
+
 /// Takes the path of a directory: `None` for the served one.
 fn parse_directory(path: &[u8]) -> Result<Option<SafePath>, Unanswered> {
     if path.is_empty() {
         return Ok(None);
     }
     parse(path).map(Some).map_err(|(refusal, text)| Unanswered::Declined(refusal, text))
-}
-
-fn paths_of(get: &Get<'_>) -> Result<Vec<SafePath>, (Refusal, String)> {
-    get.names.iter().map(|name| parse(name.0)).collect()
 }
 
 /// Takes a path as it came from the network.

@@ -247,7 +247,7 @@ fn what_is_said_comes_back(pair: Pair) {
             assert!(matches!(client.chdir(""), Err(SessionError::NotOffered(_))));
         },
     );
-    assert_eq!((diary.count("Answered(Echo {"), diary.count("bytes: 32768")), (5, 1));
+    assert_eq!((diary.count("Answered(Echo {"), diary.count("Answered(Echo { bytes: 32768")), (5, 1));
     assert!(served.unwrap().is_some());
 }
 
