@@ -103,7 +103,9 @@ impl Exit {
     pub(crate) const fn of_connect(error: &ConnectError) -> Self {
         match error {
             ConnectError::Congestion { .. } => Self::Usage,
-            ConnectError::KeysDiffer { .. } | ConnectError::Keyless { .. } => Self::Refused,
+            ConnectError::KeysDiffer { .. } | ConnectError::Keyless { .. } | ConnectError::Keyed { .. } => {
+                Self::Refused
+            }
             ConnectError::Handshake { .. } => Self::Failed,
             _ => Self::NoLink,
         }
@@ -158,19 +160,18 @@ pub(crate) fn advice(error: &SessionError, counterpart: &str, met: bool) -> Opti
     let again = || Some("run the same command again to go on where it stopped".to_owned());
     match error {
         SessionError::Connect(ConnectError::Connect { .. }) if met => again(),
-        SessionError::Connect(ConnectError::Connect { error, .. }) => {
-            // A server that has a key is silent to who shows none.
-            let key = if counterpart.starts_with("udp-") && error.kind() == io::ErrorKind::TimedOut {
-                " without a key"
-            } else {
-                ""
-            };
+        SessionError::Connect(ConnectError::Connect { error, .. })
+            if error.kind() == io::ErrorKind::ResourceBusy =>
+        {
+            Some("try again later".to_owned())
+        }
+        SessionError::Connect(ConnectError::Connect { .. }) => {
             let way = if counterpart.starts_with("udp-") {
                 ", and does no firewall stop UDP on the way"
             } else {
                 ""
             };
-            Some(format!("is {counterpart} running there{key}{way}?"))
+            Some(format!("is {counterpart} running there{way}?"))
         }
         SessionError::Connect(ConnectError::Lookup { .. }) => {
             Some("check the name after --server".to_owned())
@@ -185,10 +186,7 @@ pub(crate) fn advice(error: &SessionError, counterpart: &str, met: bool) -> Opti
         SessionError::Connect(ConnectError::Keyless { .. }) => {
             Some(format!("start {counterpart} with --key-file, or go without a key here with --insecure"))
         }
-        SessionError::Connect(ConnectError::Unproved { .. }) => Some(format!(
-            "is {counterpart} running there with the same key, and does no firewall stop UDP on the way? it is silent to others"
-        )),
-        SessionError::Link(LinkError::Unanswered) => {
+        SessionError::Connect(ConnectError::Keyed { .. }) | SessionError::Link(LinkError::Unanswered) => {
             Some("--key-file names the file with the key".to_owned())
         }
         SessionError::Link(LinkError::Foreign(_)) => Some(format!("is that really a {counterpart}?")),

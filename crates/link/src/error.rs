@@ -151,10 +151,9 @@ pub enum ConnectError {
         /// What was asked for.
         server: String,
     },
-    /// No answer that proves the key. Over UDP a server is silent to those who do not have it, and one without a key to those
-    /// who have one.
-    #[error("cannot connect to {server}: there was no answer to the handshake with this side's key")]
-    Unproved {
+    /// The server has a key and this side has none.
+    #[error("{server} wants a key, and this side has none")]
+    Keyed {
         /// What was asked for.
         server: String,
     },
@@ -175,6 +174,6 @@ impl ConnectError {
     /// Whether trying again may do better.
     #[must_use]
     pub const fn is_passing(&self) -> bool {
-        matches!(self, Self::Connect { .. } | Self::Lookup { .. } | Self::Unproved { .. })
+        matches!(self, Self::Connect { .. } | Self::Lookup { .. })
     }
 }

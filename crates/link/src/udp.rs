@@ -19,6 +19,7 @@ mod endpoint;
 mod engine;
 mod hub;
 mod inbox;
+mod knock;
 mod lull;
 mod mail;
 mod options;

@@ -20,6 +20,8 @@
 //!         Opener <............. Data: Sealer
 //! ```
 
+mod reset;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -34,6 +36,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::cipher::{Cipher, Secret, TAG_LEN};
 use crate::noise::{self, Ephemeral};
 use crate::{HandshakeError, Key};
+
+pub use reset::{KNOCK_LEN, Knock, open_reset};
 
 /// Bytes that sealed frames are longer than frames with a checksum.
 pub const GROWTH: usize = TAG_LEN - CRC_LEN;
@@ -205,39 +209,6 @@ impl Host {
         state.write_message(&payload, &mut message).ok()?;
         Some((message, state))
     }
-
-    /// Appends a sealed Reset to a packet of a connection that is not known, which ends with these bytes.
-    pub fn reset(&self, cid: u32, pn: u32, last: [u8; 4], out: &mut Vec<u8>) {
-        let start = out.len();
-        out.push(kind::RESET);
-        out.extend_from_slice(&cid.to_be_bytes());
-        out.extend_from_slice(&pn.to_be_bytes());
-        out.extend_from_slice(&last);
-        let mac = reset_mac(&self.key, &out[start..]);
-        out.extend_from_slice(&mac);
-    }
-}
-
-/// Opens a sealed Reset for [`parse`], if it comes from a server that has the key.
-pub fn open_reset(key: &Key, reset: &mut [u8]) -> bool {
-    let Some((head, mac)) = reset.split_at_checked(field::RESET_CRC.end) else { return false };
-    let good = mac.len() == TAG_LEN && head[0] == kind::RESET && is_equal(&reset_mac(key, head), mac);
-    if good {
-        reset[0] += kind::OPENED;
-    }
-    good
-}
-
-fn reset_mac(key: &Key, head: &[u8]) -> [u8; TAG_LEN] {
-    let own = Zeroizing::new(blake3::derive_key("tandem udp reset", key.bytes()));
-    let mut mac = [0; TAG_LEN];
-    mac.copy_from_slice(&blake3::keyed_hash(&own, head).as_bytes()[..TAG_LEN]);
-    mac
-}
-
-/// Compares without telling by its time where the difference is.
-fn is_equal(a: &[u8], b: &[u8]) -> bool {
-    a.iter().zip(b).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
 }
 
 /// The secrets of one direction: that of the newest phase that was used, and of the one before it.
@@ -711,21 +682,6 @@ mod tests {
             assert!(greeting.welcome(&mut changed).is_none(), "byte {at}");
         }
         assert!(greeting.welcome(&mut retry).is_some(), "what was wrong before changed nothing");
-    }
-
-    #[test]
-    fn only_who_has_the_key_can_reset() {
-        let key = Key::from_bytes([7; 32]);
-        let mut reset = Vec::new();
-        Host::new(key.clone(), [9; 32]).reset(5, 6, [1, 2, 3, 4], &mut reset);
-        for at in 0..reset.len() {
-            let mut changed = reset.clone();
-            changed[at] ^= 1;
-            assert!(!open_reset(&key, &mut changed), "byte {at}");
-        }
-        assert!(!open_reset(&Key::from_bytes([8; 32]), &mut reset.clone()));
-        assert!(open_reset(&key, &mut reset));
-        assert_eq!(parse(&reset).unwrap().packet, Packet::Reset { cid: 5, pn: 6, crc: 0x0102_0304 });
     }
 
     proptest::proptest! {

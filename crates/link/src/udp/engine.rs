@@ -51,6 +51,8 @@ struct Engine {
     /// How often the kernel said that nobody listens there, since something came from there.
     refused: u32,
     has_heard: bool,
+    /// Whether there may be answers to knocks.
+    is_knocking: bool,
     /// When something was heard, or the own address was looked at, last. Only a client's address matters to its socket.
     checked: Instant,
     garbage: u64,
@@ -69,6 +71,7 @@ struct Route {
 pub(super) fn start(hub: &Arc<Hub>, server: Option<Server>, key: Option<Key>) -> io::Result<Arc<Handle>> {
     let engine = Engine {
         hub: Arc::clone(hub),
+        is_knocking: server.is_none(),
         server,
         key,
         routes: HashMap::new(),
@@ -183,6 +186,9 @@ impl Engine {
         let clock = Clock::now();
         let now = clock.now;
         let has_key = self.key.is_some();
+        if self.is_knocking {
+            self.hear_knocks(now, slots, used);
+        }
         if has_key {
             self.open(slots, used);
         }
@@ -209,14 +215,27 @@ impl Engine {
 
     /// Opens what was received, where it lies. What is not as it was sealed can't be read any more.
     fn open(&mut self, slots: &mut Slots, used: usize) {
-        for (bytes, meta) in slots.used_mut(used) {
-            let len = meta.len.min(bytes.len());
-            for datagram in bytes[..len].chunks_mut(meta.stride.max(1)) {
-                if !self.open_one(datagram) {
-                    datagram.fill(0);
-                }
+        for datagram in slots.datagrams_mut(used) {
+            if !self.open_one(datagram) {
+                datagram.fill(0);
             }
         }
+    }
+
+    /// Takes out what answers a client's knocks.
+    fn hear_knocks(&mut self, now: Instant, slots: &mut Slots, used: usize) {
+        let Some(route) = self.routes.values().next() else { return };
+        let mut state = route.peer.lock();
+        let Some(knocks) = &mut state.knocks else {
+            self.is_knocking = false;
+            return;
+        };
+        for datagram in slots.datagrams_mut(used) {
+            if knocks.hear(now, datagram) {
+                datagram.fill(0);
+            }
+        }
+        route.peer.notify(&mut state);
     }
 
     /// Opens a datagram, if it is of a connection that is known: whether it may be read.

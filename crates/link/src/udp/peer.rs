@@ -13,6 +13,7 @@ use super::accept::WINDOW;
 use super::datagrams::Datagrams;
 use super::hub::{Hub, Request};
 use super::inbox::Inbox;
+use super::knock::Knocks;
 use super::outbox::{Outbox, Outcome};
 use super::sealed::Guard;
 use crate::LinkError;
@@ -49,6 +50,8 @@ pub(super) struct State {
     pub(super) broken: Option<io::ErrorKind>,
     /// Bytes of parts that may wait here at most.
     pub(super) share: u64,
+    /// On a client that has heard nothing of the server yet.
+    pub(super) knocks: Option<Knocks>,
     /// The packet that told the peer that it is over.
     pub(super) farewell: Vec<u8>,
     /// Whether the session's thread waits for a change.
@@ -125,6 +128,7 @@ impl Peer {
             local,
             broken: None,
             share: WINDOW,
+            knocks: None,
             farewell: Vec::new(),
             waiting: false,
         };

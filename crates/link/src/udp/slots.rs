@@ -52,11 +52,18 @@ impl Slots {
         self.blocks.iter().zip(&self.meta).take(used)
     }
 
-    /// The same, to be changed where it lies.
-    pub(super) fn used_mut(&mut self, used: usize) -> impl Iterator<Item = (&mut [u8], &RecvMeta)> {
+    fn used_mut(&mut self, used: usize) -> impl Iterator<Item = (&mut [u8], &RecvMeta)> {
         let blocks = self.blocks.iter_mut().zip(&self.meta).take(used);
         // Nobody else has them yet.
         blocks.filter_map(|(block, meta)| Some((Arc::get_mut(block)?.bytes_mut(), meta)))
+    }
+
+    /// Each datagram of as many slots as were used, to be changed where it lies.
+    pub(super) fn datagrams_mut(&mut self, used: usize) -> impl Iterator<Item = &mut [u8]> {
+        self.used_mut(used).flat_map(|(bytes, meta)| {
+            let len = meta.len.min(bytes.len());
+            bytes[..len].chunks_mut(meta.stride.max(1))
+        })
     }
 
     /// Puts other blocks in the place of those that were handed on.

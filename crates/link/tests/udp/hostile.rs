@@ -10,9 +10,9 @@ use framing::packet::{self, Packet};
 use framing::{ChunkSet, Message, Part};
 use link::{ConnectError, Link, LinkError, Listener, UdpEndpoint, UdpLink};
 
-use crate::relay::Harm;
+use crate::relay::{Harm, Relay};
 use crate::store::{Sink, Source};
-use crate::{Over, WAIT, connect, endpoint, localhost, relayed, whole};
+use crate::{Over, WAIT, accept, connect, endpoint, localhost, relayed, whole};
 
 /// Whether nobody waits to be served, nor comes within a moment.
 fn nobody_came(server: &mut UdpEndpoint) -> bool {
@@ -36,6 +36,28 @@ fn nobody_there_is_noticed_at_once() {
         UdpLink::connect("no.such.host.invalid:1", &crate::options()),
         Err(ConnectError::Lookup { .. })
     ));
+}
+
+#[test]
+fn a_client_whose_first_packets_are_lost_gets_in_when_they_are_not() {
+    let mut server = endpoint();
+    let relay = Relay::new(server.local_addr(), Harm { longest: Some(40), ..Harm::default() });
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| connect(relay.address()));
+        let is_knock = |packet: &Vec<u8>| packet[0] & 0x0f == 4;
+        // What it asks then is answered, and it goes on asking for a connection.
+        let goes_on = |said: Vec<Vec<u8>>| {
+            let knock = said.iter().position(is_knock);
+            knock.is_some_and(|at| said[at..].iter().filter(|packet| !is_knock(packet)).count() > 2)
+        };
+        while !goes_on(relay.kept()) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        relay.change(Harm::default());
+        let mut near = client.join().unwrap();
+        near.send(&Message::Working).unwrap();
+        assert_eq!(accept(&mut server).recv(WAIT).unwrap(), Message::Working);
+    });
 }
 
 #[test]

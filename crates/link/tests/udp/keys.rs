@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use framing::packet::{self, Packet};
 use framing::{ChunkSet, Hello, Message};
 use link::{ConnectError, Link, Listener as _, UdpLink, UdpOptions};
-use seal::datagram::{self, Greeting, INIT_LEN, RETRY_LEN};
+use seal::datagram::{self, Greeting, Host, INIT_LEN, RETRY_LEN};
 use seal::{KEY_LEN, Key};
 
+use crate::relay::{Harm, Relay};
 use crate::store::{Sink, Source};
 use crate::{Over, WAIT, accept, connect, endpoint, endpoint_with, localhost};
 
@@ -68,7 +69,7 @@ fn an_outsider_gets_nothing_and_who_has_the_key_no_more_than_three_times_as_much
 }
 
 #[test]
-fn without_the_same_key_on_both_sides_there_is_silence() {
+fn nobody_can_answer_an_init_without_the_key() {
     let lying = UdpSocket::bind(localhost()).unwrap();
     let liar = lying.local_addr().unwrap();
     lying.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
@@ -92,25 +93,105 @@ fn without_the_same_key_on_both_sides_there_is_silence() {
             }
         });
         let _over = Over(&over);
-        let sides = [(Some(key(1)), Some(key(2))), (Some(key(1)), None), (None, Some(key(1)))];
-        let mut tries = Vec::new();
-        for (there, here) in sides {
-            tries.push(scope.spawn(move || {
-                let server = endpoint_with(&with(there));
-                UdpLink::connect(&server.local_addr().to_string(), &with(here)).unwrap_err()
-            }));
-        }
-        tries
-            .push(scope.spawn(move || UdpLink::connect(&liar.to_string(), &with(Some(key(1)))).unwrap_err()));
-        for tried in tries {
-            let error = tried.join().unwrap();
-            assert!(
-                matches!(error, ConnectError::Unproved { .. })
-                    || matches!(error, ConnectError::Connect { .. }),
-                "{error}"
-            );
+        let error = UdpLink::connect(&liar.to_string(), &with(Some(key(1)))).unwrap_err();
+        assert!(matches!(error, ConnectError::Connect { .. }) && error.is_passing(), "{error}");
+    });
+}
+
+/// That these two keys are not the same is what a client says who comes through this network.
+fn find_out(there: Option<u8>, here: Option<u8>, harm: Harm) -> Vec<Vec<u8>> {
+    let server = endpoint_with(&with(there.map(key)));
+    let relay = Relay::new(server.local_addr(), harm);
+    let error = UdpLink::connect(&relay.address(), &with(here.map(key))).unwrap_err();
+    let is_right = match (there, here) {
+        (Some(_), Some(_)) => matches!(error, ConnectError::KeysDiffer { .. }),
+        (None, _) => matches!(error, ConnectError::Keyless { .. }),
+        (Some(_), None) => matches!(error, ConnectError::Keyed { .. }),
+    };
+    assert!(is_right && !error.is_passing(), "{there:?} {here:?}: {error}");
+    relay.kept()
+}
+
+const UNLIKE: [(Option<u8>, Option<u8>); 3] = [(Some(1), Some(2)), (Some(1), None), (None, Some(1))];
+
+#[test]
+fn a_client_finds_out_that_the_keys_differ_in_a_few_packets() {
+    for (there, here) in UNLIKE {
+        let said = find_out(there, here, Harm::default());
+        let count = |kind: u8| said.iter().filter(|packet| packet[0] & 0x0f == kind).count();
+        // Init, and both kinds of Data; nothing else, and least of all a Connect.
+        assert_eq!(count(1) + count(4), said.len());
+        assert_eq!(said[0][0] & 0x0f, 1, "it does not knock at once");
+        assert!(count(1) < 16, "{said:02x?}");
+    }
+}
+
+#[test]
+fn a_client_finds_out_that_the_keys_differ_over_a_bad_path() {
+    let bad = Harm { lose: Some(2), double: Some(3), damage: Some(10), delay: Some(5), ..Harm::default() };
+    std::thread::scope(|scope| {
+        for (there, here) in UNLIKE {
+            scope.spawn(move || find_out(there, here, bad));
         }
     });
+}
+
+/// Answers what a client says, each time with these; gives how the client ended.
+fn hear_from(answers: &(dyn Fn(&[u8]) -> Vec<Vec<u8>> + Sync), here: Option<u8>) -> ConnectError {
+    let socket = UdpSocket::bind(localhost()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let (address, over) = (socket.local_addr().unwrap(), AtomicBool::default());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut buffer = [0; 2048];
+            while !over.load(Ordering::Relaxed) {
+                let Ok((len, from)) = socket.recv_from(&mut buffer) else { continue };
+                answers(&buffer[..len]).iter().for_each(|answer| drop(socket.send_to(answer, from)));
+            }
+        });
+        let _over = Over(&over);
+        UdpLink::connect(&address.to_string(), &with(here.map(key))).unwrap_err()
+    })
+}
+
+#[test]
+fn who_can_not_see_a_knock_can_not_answer_it() {
+    let number = |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    // All is as it is answered, but for one bit of the number of the packet.
+    let almost = |bytes: &[u8]| {
+        let (mut clear, mut sealed) = (Vec::new(), Vec::new());
+        if bytes[0] & 0x0f == 4 {
+            let (cid, pn, last) = (number(bytes, 1), number(bytes, 5) ^ 1, number(bytes, bytes.len() - 4));
+            packet::reset(&mut clear, cid, pn, last);
+            Host::new(key(2), [9; 32]).reset(cid, pn, last.to_be_bytes(), &mut sealed);
+        }
+        vec![clear, sealed]
+    };
+    std::thread::scope(|scope| {
+        for here in [None, Some(1)] {
+            scope.spawn(move || {
+                let error = hear_from(&almost, here);
+                assert!(matches!(error, ConnectError::Connect { .. }) && error.is_passing(), "{error}");
+                assert!(error.to_string().contains("timed out"), "{error}");
+            });
+        }
+    });
+}
+
+#[test]
+fn who_has_the_same_key_and_does_not_answer_the_first_packets_may_be_asked_again() {
+    let number = |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+    let busy = |bytes: &[u8]| {
+        let mut reset = Vec::new();
+        if bytes[0] == 0xd4 {
+            let last = *bytes.last_chunk().unwrap();
+            Host::new(key(1), [9; 32]).reset(number(bytes, 1), number(bytes, 5), last, &mut reset);
+        }
+        vec![reset]
+    };
+    let error = hear_from(&busy, Some(1));
+    assert!(matches!(error, ConnectError::Connect { .. }) && error.is_passing(), "{error}");
+    assert!(error.to_string().contains("takes no connection now"), "{error}");
 }
 
 /// Is shown a datagram, and whether it is of the client; gives others, and whether they are to go to the server.

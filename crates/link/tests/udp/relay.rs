@@ -84,6 +84,11 @@ impl Relay {
         *self.shared.back.lock().unwrap() = Arc::new(back());
     }
 
+    /// Does something else to datagrams from now on.
+    pub(crate) fn change(&self, harm: Harm) {
+        *self.shared.harm.lock().unwrap() = harm;
+    }
+
     /// Passes on to another server.
     pub(crate) fn turn_to(&self, server: SocketAddr) {
         *self.shared.server.lock().unwrap() = server;
