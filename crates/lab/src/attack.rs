@@ -1,0 +1,69 @@
+//! Attacks on real servers: what was tried, what was lost, and what it cost the server.
+//!
+//! Each attack starts a server of its own ([`Target`]), does what it does, and then makes sure that nothing was lost: that the
+//! server still takes a file from who may send one and gives it back, and that its directory has that and nothing else. The
+//! tests try each with [`Effort::Test`], `lab attack` with [`Effort::Full`].
+
+mod meter;
+mod row;
+mod stranger;
+mod target;
+mod wire;
+
+pub use meter::{Cost, Meter};
+pub use row::{HEAD, Row};
+pub use target::{Dice, Guard, Target, noise};
+
+use crate::Transport;
+
+/// The most memory that a server may ever have taken, in KiB, whoever attacks it: what DESIGN.md allows for any transfer.
+pub const MOST_MEMORY: u64 = 64 * 1024;
+
+/// How much to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// What a test has time for, in a debug build on a busy machine.
+    Test,
+    /// What somebody has time for who wants to know it.
+    Full,
+}
+
+impl Effort {
+    /// One number or the other.
+    #[must_use]
+    pub const fn of(self, test: u64, full: u64) -> u64 {
+        match self {
+            Self::Test => test,
+            Self::Full => full,
+        }
+    }
+}
+
+/// An attack: its name, and what it goes over.
+#[derive(Debug, Clone, Copy)]
+pub struct Attack {
+    /// What it is called in the table.
+    pub name: &'static str,
+    /// What it can go over.
+    pub transports: &'static [Transport],
+    run: fn(Transport, Effort) -> anyhow::Result<Row>,
+}
+
+impl Attack {
+    /// Tries it. An error is one of the attacker, or of a server that could not even be started.
+    pub fn run(&self, transport: Transport, effort: Effort) -> anyhow::Result<Row> {
+        use anyhow::Context as _;
+        (self.run)(transport, effort).with_context(|| format!("{} over {transport}", self.name))
+    }
+}
+
+const BOTH: &[Transport] = &Transport::ALL;
+
+/// All there are, in the order of the table.
+pub const ALL: &[Attack] = &[
+    Attack { name: "another key", transports: BOTH, run: wire::another_key },
+    Attack { name: "first message, each bit flipped", transports: BOTH, run: wire::flipped },
+    Attack { name: "first message, cut at each length", transports: BOTH, run: wire::cut },
+    Attack { name: "garbage, server with a key", transports: BOTH, run: wire::garbage_to_key },
+    Attack { name: "garbage, server without a key", transports: BOTH, run: wire::garbage_to_open },
+];

@@ -1,0 +1,44 @@
+//! What somebody on the network can do.
+
+use lab::Transport;
+use lab::attack::{ALL, Effort};
+
+use crate::table::judge;
+
+fn suffer(name: &str, transport: Transport) {
+    let attack = ALL.iter().find(|attack| attack.name == name).unwrap();
+    judge(&attack.run(transport, Effort::Test).unwrap());
+}
+
+/// Makes a test of each attack over each transport, and one that none was forgotten.
+macro_rules! attacks {
+    ($($name:ident: $attack:literal, $transport:ident;)+) => {
+        $(#[test]
+        fn $name() {
+            suffer($attack, Transport::$transport);
+        })+
+
+        #[test]
+        fn every_attack_is_tried() {
+            let tried = [$(($attack, Transport::$transport)),+];
+            for attack in ALL {
+                for transport in attack.transports {
+                    assert!(tried.contains(&(attack.name, *transport)), "{} over {transport}", attack.name);
+                }
+            }
+        }
+    };
+}
+
+attacks! {
+    tcp_another_key: "another key", Tcp;
+    udp_another_key: "another key", Udp;
+    tcp_flipped: "first message, each bit flipped", Tcp;
+    udp_flipped: "first message, each bit flipped", Udp;
+    tcp_cut: "first message, cut at each length", Tcp;
+    udp_cut: "first message, cut at each length", Udp;
+    tcp_garbage_to_key: "garbage, server with a key", Tcp;
+    udp_garbage_to_key: "garbage, server with a key", Udp;
+    tcp_garbage_to_open: "garbage, server without a key", Tcp;
+    udp_garbage_to_open: "garbage, server without a key", Udp;
+}
