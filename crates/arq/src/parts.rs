@@ -2,6 +2,7 @@
 //!
 //! Only numbers are kept here, never a byte of a file: a part that must go again is read again.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -76,6 +77,10 @@ pub(crate) struct Outgoing {
     open: usize,
     tail: VecDeque<PartId>,
     tail_built: Option<Instant>,
+    /// How many copies of each there are to be.
+    tail_copies: u8,
+    /// When the last part that had never been sent went out.
+    last_new: Option<Instant>,
     /// Parts of this pass, and copies made of them.
     parts: u64,
     copies: u64,
@@ -86,7 +91,7 @@ impl Outgoing {
     pub(crate) fn begin(&mut self, wanted: ChunkSet) {
         self.lost.clear();
         self.tail.clear();
-        self.tail_built = None;
+        (self.tail_built, self.last_new) = (None, None);
         (self.parts, self.copies) = (0, 0);
         self.next = 0;
         self.wanted = wanted;
@@ -227,7 +232,7 @@ impl Outgoing {
 
     /// A copy of a part that is on its way, when nothing else is left to send and a loss would cost another round trip.
     ///
-    /// None has more than so many units. Those sent last come first: of what was sent earlier, it will be known soon enough.
+    /// None has more than so many units.
     pub(crate) fn claim_copy(
         &mut self,
         now: Instant,
@@ -240,19 +245,18 @@ impl Outgoing {
             return None;
         }
         if self.tail.is_empty() {
-            let since = match self.tail_built {
-                None => rtt / 2,
-                Some(built) if now.saturating_duration_since(built) >= rtt / 8 => rtt * 4,
-                Some(_) => return None,
-            };
+            if self.tail_built.is_some_and(|built| now.saturating_duration_since(built) < rtt / 16) {
+                return None;
+            }
             self.tail_built = Some(now);
-            self.build_tail(now, since, copies, rtt);
+            self.build_tail(now, loss, rtt);
         }
+        let wanted = self.tail_copies;
         while let Some(id) = self.tail.pop_front() {
             let Some(slot) = self.slot_mut(id) else { continue };
             // The path may have become narrower: what is too large for it now is taken apart when it is lost.
             let fits = usize::from(slot.len) <= units * UNIT_LEN;
-            if fits && !slot.done && !slot.waits && slot.copies < copies {
+            if fits && !slot.done && !slot.waits && slot.copies < wanted {
                 slot.waits = true;
                 self.copies += 1;
                 return self.claim_of(id, true);
@@ -266,20 +270,30 @@ impl Outgoing {
         self.open > LAST_PARTS && self.copies > MIN_COPIES + self.parts / COPY_SHARE
     }
 
-    fn build_tail(&mut self, now: Instant, since: Duration, copies: u8, rtt: Duration) {
-        let first = self.tail.is_empty();
-        let mut open: BTreeSet<(u8, Instant, u32)> = BTreeSet::new();
-        for (at, slot) in self.slots.iter().enumerate() {
-            let Some(sent) = slot.sent else { continue };
-            let age = now.saturating_duration_since(sent);
+    /// Lists the parts that are to be copied, those sent last first.
+    ///
+    /// Where one copy of each part on its way is enough, all are copied. Where it would take more, that would cost much, and
+    /// what is lost of them goes again one round trip after the end whatever is done: then only that is copied, and what went
+    /// out at the very end.
+    fn build_tail(&mut self, now: Instant, loss: f64, rtt: Duration) {
+        let all = self.open <= LAST_PARTS || copies_wanted(self.open, loss) <= 2;
+        let is_late = |sent: Instant| all || self.last_new.is_some_and(|last| sent + rtt / 16 >= last);
+        let open = |slot: &&Slot| !slot.done && slot.sent.is_some();
+        let late = self.slots.iter().filter(open).filter(|slot| slot.sent.is_some_and(is_late)).count();
+        let at_risk = late + (self.open.saturating_sub(late) as f64 * loss) as usize;
+        let copies = copies_wanted(at_risk, loss);
+        let mut tail: BTreeSet<(u8, Reverse<Instant>, u32)> = BTreeSet::new();
+        for (at, slot) in self.slots.iter().enumerate().filter(|(_, slot)| open(slot)) {
+            let Some(sent) = slot.sent.filter(|sent| is_late(*sent)) else { continue };
             // What went out just now may well arrive.
-            let ripe = slot.copies <= 1 || age >= rtt / 8;
-            if !slot.done && !slot.waits && slot.copies < copies && age <= since && ripe && first {
-                open.insert((slot.copies, sent, at as u32));
+            let is_ripe = slot.copies <= 1 || now.saturating_duration_since(sent) >= rtt / 8;
+            if !slot.waits && slot.copies < copies && is_ripe {
+                tail.insert((slot.copies, Reverse(sent), at as u32));
             }
         }
+        self.tail_copies = copies;
         let slots = &self.slots;
-        self.tail.extend(open.into_iter().filter_map(|(_, _, at)| {
+        self.tail.extend(tail.into_iter().filter_map(|(_, _, at)| {
             slots.get(at as usize).map(|slot| PartId { slot: at, generation: slot.generation })
         }));
     }
@@ -287,7 +301,7 @@ impl Outgoing {
     /// When a tail that has nothing to copy now may have something.
     pub(crate) fn tail_deadline(&self, loss: f64, rtt: Duration) -> Option<Instant> {
         (copies_wanted(self.open, loss) > 1 && !self.has_new() && !self.is_spent())
-            .then(|| self.tail_built.map(|built| built + rtt / 8))
+            .then(|| self.tail_built.map(|built| built + rtt / 16))
             .flatten()
     }
 
@@ -296,7 +310,9 @@ impl Outgoing {
         if let Some(slot) = self.slot_mut(id) {
             slot.waits = false;
             slot.copies = slot.copies.saturating_add(1);
-            slot.sent = Some(now);
+            if slot.sent.replace(now).is_none() {
+                self.last_new = Some(now);
+            }
         }
     }
 
@@ -449,6 +465,30 @@ mod tests {
         outgoing.acked_late(second.id);
         assert!(outgoing.claim_lost(20).is_none());
         assert!(outgoing.is_done());
+    }
+
+    #[test]
+    fn what_will_be_known_in_time_is_not_copied() {
+        let (began, rtt) = (Instant::now(), Duration::from_millis(160));
+        let copied = |loss: f64| {
+            let mut outgoing = Outgoing::default();
+            outgoing.begin(ChunkSet::from(0..400));
+            let mut now = began;
+            while let Some(claim) = outgoing.claim_new(32, &mut full) {
+                outgoing.commit(now, claim.id);
+                now += rtt / 400;
+            }
+            let mut chunks = Vec::new();
+            while let Some(claim) = outgoing.claim_copy(now, 32, loss, rtt) {
+                outgoing.commit(now, claim.id);
+                chunks.push(claim.chunk);
+            }
+            (chunks.len(), chunks.first().copied(), chunks.iter().min().copied())
+        };
+        // 400 parts, one in a hundred lost: a copy of each, up to what copies may cost.
+        assert_eq!(copied(0.01), (MIN_COPIES as usize + 400 / COPY_SHARE as usize + 1, Some(399), Some(294)));
+        // One in five: only of the last sixteenth of a round trip.
+        assert_eq!(copied(0.2), (26, Some(399), Some(374)));
     }
 
     #[test]
