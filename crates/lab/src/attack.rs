@@ -4,8 +4,12 @@
 //! server still takes a file from who may send one and gives it back, and that its directory has that and nothing else. The
 //! tests try each with [`Effort::Test`], `lab attack` with [`Effort::Full`].
 
+mod between;
 mod meter;
+mod middle;
+mod recorded;
 mod row;
+mod spoof;
 mod stranger;
 mod target;
 mod wire;
@@ -58,6 +62,7 @@ impl Attack {
 }
 
 const BOTH: &[Transport] = &Transport::ALL;
+const UDP: &[Transport] = &[Transport::Udp];
 
 /// All there are, in the order of the table.
 pub const ALL: &[Attack] = &[
@@ -66,4 +71,16 @@ pub const ALL: &[Attack] = &[
     Attack { name: "first message, cut at each length", transports: BOTH, run: wire::cut },
     Attack { name: "garbage, server with a key", transports: BOTH, run: wire::garbage_to_key },
     Attack { name: "garbage, server without a key", transports: BOTH, run: wire::garbage_to_open },
+    Attack { name: "all traffic read", transports: BOTH, run: recorded::capture },
+    Attack { name: "made to speak in the clear", transports: BOTH, run: recorded::downgrade },
+    Attack { name: "a whole conversation again", transports: BOTH, run: recorded::replay },
+    Attack { name: "single pieces of a conversation again", transports: BOTH, run: recorded::replay_pieces },
+    Attack { name: "bits flipped in a transfer", transports: BOTH, run: between::flips },
+    Attack { name: "records and packets sent again", transports: BOTH, run: between::repeats },
+    Attack { name: "records and packets in another order", transports: BOTH, run: between::reordering },
+    Attack { name: "sent back to where it came from", transports: BOTH, run: between::reflection },
+    Attack { name: "pieces of another session, same key", transports: BOTH, run: between::splicing },
+    Attack { name: "forged, from the client's address", transports: UDP, run: between::injection },
+    Attack { name: "in the names of other addresses", transports: UDP, run: spoof::addresses },
+    Attack { name: "amplification, any first packet", transports: UDP, run: spoof::amplification },
 ];

@@ -91,6 +91,15 @@ impl Stranger {
         self.hear(None).map(|_| ())
     }
 
+    /// How many bytes have come and were not looked at yet.
+    pub(super) fn waiting(&self) -> u64 {
+        let mut buffer = vec![0; 65_535];
+        // What does not come at once has not been sent.
+        let _ = self.socket.set_nonblocking(true);
+        let lens = std::iter::from_fn(|| self.socket.recv(&mut buffer).ok());
+        lens.map(|len| len as u64).sum()
+    }
+
     /// Waits for the answer to this Init, or to the last one, and counts what else comes.
     fn hear(&mut self, init: Option<&[u8]>) -> anyhow::Result<Vec<u8>> {
         let question = init.unwrap_or(&self.last).to_vec();

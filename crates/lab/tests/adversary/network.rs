@@ -41,4 +41,25 @@ attacks! {
     udp_garbage_to_key: "garbage, server with a key", Udp;
     tcp_garbage_to_open: "garbage, server without a key", Tcp;
     udp_garbage_to_open: "garbage, server without a key", Udp;
+    tcp_capture: "all traffic read", Tcp;
+    udp_capture: "all traffic read", Udp;
+    tcp_downgrade: "made to speak in the clear", Tcp;
+    udp_downgrade: "made to speak in the clear", Udp;
+    tcp_replay: "a whole conversation again", Tcp;
+    udp_replay: "a whole conversation again", Udp;
+    tcp_replay_pieces: "single pieces of a conversation again", Tcp;
+    udp_replay_pieces: "single pieces of a conversation again", Udp;
+    tcp_flips: "bits flipped in a transfer", Tcp;
+    udp_flips: "bits flipped in a transfer", Udp;
+    tcp_repeats: "records and packets sent again", Tcp;
+    udp_repeats: "records and packets sent again", Udp;
+    tcp_reordering: "records and packets in another order", Tcp;
+    udp_reordering: "records and packets in another order", Udp;
+    tcp_reflection: "sent back to where it came from", Tcp;
+    udp_reflection: "sent back to where it came from", Udp;
+    tcp_splicing: "pieces of another session, same key", Tcp;
+    udp_splicing: "pieces of another session, same key", Udp;
+    udp_injection: "forged, from the client's address", Udp;
+    udp_addresses: "in the names of other addresses", Udp;
+    udp_amplification: "amplification, any first packet", Udp;
 }
