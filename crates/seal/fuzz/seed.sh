@@ -20,7 +20,7 @@ done
 for what in 0 1 2 3 4; do
     printf "\\004\\005\\001\\00$what\\006\\002\\004\\007\\003" >"$here/corpus/records/what-$what"
 done
-for what in 0 1 2 3 4 5; do
+for what in 0 1 2 3 4 5 6 7; do
     # A good one each way, and a changed one.
     printf "\\00$what\\001\\000\\000\\001\\00$what\\201\\000\\000\\001\\00$what\\001\\010\\001\\001" \
         >"$here/corpus/packets/what-$what"
