@@ -201,7 +201,12 @@ impl Link for TcpLink {
                 }
             }
             if runs.is_empty() {
-                return Ok(());
+                if wanted.next_from(next).is_none() {
+                    return Ok(());
+                }
+                // The source paused after it had nothing but chunks that can't be had.
+                self.pool.give(block);
+                continue;
             }
             let pool = &mut self.pool;
             let written =

@@ -63,6 +63,7 @@ over_every_link! {
     thousands_of_tiny_files_arrive_over_one_connection
     files_that_were_there_and_changed_meanwhile_do_not_stop_the_others
     what_cannot_be_read_is_told_to_who_gets_it
+    many_files_in_a_row_that_cannot_be_read_stop_nothing
     a_partial_file_with_its_final_permissions_goes_on
     a_refused_file_leaves_no_partial_file
 }
@@ -376,6 +377,17 @@ fn what_cannot_be_read_is_told_to_who_gets_it(new: New<'_>) {
     let summary = pair.put_sources(sources).unwrap();
     assert_eq!((summary.verified, summary.unreadable), (1, 1));
     assert!(!summary.is_complete());
+}
+
+fn many_files_in_a_row_that_cannot_be_read_stop_nothing(new: New<'_>) {
+    let pair = new();
+    let name = |number: u64| pair.from(&format!("all/{number:03}"));
+    (0..300).for_each(|number| write(name(number), &noise(number, 100)));
+    let sources = Sources::local(&[pair.from("all")], false, &*pair.diary).unwrap();
+    (0..299).for_each(|number| std::fs::remove_file(name(number)).unwrap());
+    let summary = pair.put_sources(sources).unwrap();
+    assert_eq!((summary.verified, summary.unreadable), (1, 299));
+    pair.assert_same("all/299", "all/299");
 }
 
 fn a_partial_file_with_its_final_permissions_goes_on(new: New<'_>) {
