@@ -186,12 +186,9 @@ impl Comparison {
 }
 
 fn open_lookalike(store: &Store, lookalike: &Lookalike) -> io::Result<(File, u64)> {
-    let file = store.dir().open(&lookalike.path)?.into_std();
-    let about = file.metadata()?;
-    if !about.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    Ok((file, about.len()))
+    let file = store.open_file(&lookalike.path)?;
+    let len = file.metadata()?.len();
+    Ok((file, len))
 }
 
 /// Which of the chunks from `first` on have the sums `theirs`.

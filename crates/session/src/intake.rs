@@ -15,7 +15,7 @@ use link::ChunkRun;
 
 use crate::hashing::{Hashing, ORDER_WEIGHT, RUN_LEN, Report, weight};
 use crate::queue::{Consumer, Producer, queue};
-use crate::store::{Committed, Finished, PartFile, Store, Target, commit};
+use crate::store::{Committed, Finished, PartFile, Placed, Store, Target, commit};
 
 /// What may wait for the writer, by its [`weight`].
 const WRITE_QUEUE: u64 = 8 * RUN_LEN;
@@ -99,11 +99,12 @@ impl Intake {
         let threads = vec![
             std::thread::Builder::new().name("write".into()).spawn(move || writer.run(&for_writer))?,
             std::thread::Builder::new().name("commit".into()).spawn(move || {
+                let mut placed = Placed::default();
                 while let Ok(first) = for_committer.recv() {
                     let batch: Vec<Finished> =
                         std::iter::once(first).chain(for_committer.try_iter()).collect();
                     for (file, committed) in
-                        batch.iter().map(|file| file.index).zip(commit(&batch, if_exists))
+                        batch.iter().map(|file| file.index).zip(commit(&batch, if_exists, &mut placed))
                     {
                         let _ = happen.send(Happened::Committed { file, committed });
                     }

@@ -11,19 +11,20 @@ mod target;
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cap_std::ambient_authority;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use framing::Entry;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 
 pub(crate) use commit::MANY;
 use commit::flush_directory;
-pub use commit::{Committed, Finished, commit};
+pub use commit::{Committed, Finished, Placed, commit};
 pub use holders::{Claim, Holder, Holders};
 pub use name::{NameError, SafePath, is_part_name};
 pub use part::{PartFile, PartId};
@@ -270,13 +271,24 @@ impl Store {
     /// Gives a directory its permissions and time: its path.
     pub(crate) fn finish_directory(&self, entry: &Entry<'_>, flush: bool) -> io::Result<PathBuf> {
         let path = self.place_of(entry.path).map_err(io::Error::other)?;
-        let dir = self.dir.open(path.as_path())?.into_std();
+        let mut options = OpenOptions::new();
+        // Not blocking: a pipe that took its place must not wait for a writer.
+        options.read(true).custom_flags((OFlags::DIRECTORY | OFlags::NONBLOCK).bits() as i32);
+        let dir = self.dir.open_with(path.as_path(), &options)?.into_std();
         rustix::fs::fchmod(&dir, Mode::from_raw_mode(entry.mode.into()))?;
         commit::set_mtime(&dir, (entry.mtime, entry.mtime_nanos))?;
         if flush {
             dir.sync_all()?;
         }
         Ok(path.as_path().to_owned())
+    }
+
+    /// Opens a file to read it, whatever has come in its place since it was looked at.
+    pub(crate) fn open_file(&self, path: &Path) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OFlags::NONBLOCK.bits() as i32);
+        let file = self.dir.open_with(path, &options)?.into_std();
+        if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
     }
 
     /// Flushes everything on the store's file system.

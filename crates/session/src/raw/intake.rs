@@ -11,7 +11,7 @@ use framing::{Checksum, Digest, Entry, EntryKind, Hasher, Refusal};
 
 use crate::SessionError;
 use crate::store::{
-    self, Committed, Finished, NameError, PartFile, PartId, Plan, SafePath, Store, StoreError, Target,
+    self, Committed, Finished, NameError, PartFile, PartId, Placed, Plan, SafePath, Store, StoreError, Target,
 };
 
 /// Permission bits of what is kept: nobody said which ones it had.
@@ -129,7 +129,8 @@ impl Intake {
             mtime: now(),
             is_damaged: false,
         };
-        let committed = store::commit(&[finished], self.store.options().if_exists).pop();
+        let committed =
+            store::commit(&[finished], self.store.options().if_exists, &mut Placed::default()).pop();
         match committed {
             Some(Committed::Stored(path)) => {
                 let Self { len, pieces, began, .. } = self;

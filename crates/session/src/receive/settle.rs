@@ -182,10 +182,10 @@ impl Receiving<'_> {
             let Some((file, path)) = next else { return };
             self.next_verified = file + 1;
             let len = self.manifest.get(file).map_or(0, |entry| entry.len());
-            match self.store.dir().open(&path) {
+            match self.store.open_file(&path) {
                 Ok(there) => {
                     self.verifying.insert(file);
-                    self.intake.verify(file, there.into_std(), len);
+                    self.intake.verify(file, there, len);
                 }
                 Err(_) => self.refill(file),
             }

@@ -1,5 +1,6 @@
 //! Giving complete files their final names.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
@@ -14,8 +15,12 @@ use super::{IfExists, PartFile, Target};
 
 /// From how many files on one flush of the whole file system is cheaper than one for each.
 pub(crate) const MANY: usize = 8;
-/// How many numbers are tried to find a free name.
-const MAX_NUMBER: u32 = 100_000;
+/// How many numbers are tried one after the other to find a free name; beyond it the gap is searched for.
+const NEAR: u32 = 16;
+/// The highest number in a name.
+const MAX_NUMBER: u32 = 1 << 30;
+/// How often a free name may be found that somebody else takes first.
+const MAX_RACES: u32 = 1000;
 
 /// A file that is complete and verified, or one of which no more will come.
 #[derive(Debug)]
@@ -56,9 +61,30 @@ pub enum Committed {
     Failed(io::Error),
 }
 
-/// Flushes the files to disk, gives them their final names, and flushes those: the verdict on each.
+/// The files that a transfer has stored, where it overwrites others: it never overwrites its own. Two names that differ may
+/// be the same to the file system, as where it knows no case, or by way of a link.
+#[derive(Debug, Default)]
+pub struct Placed(HashSet<(u64, u64)>);
+
+impl Placed {
+    fn has(&self, dir: &Dir, name: &OsStr) -> bool {
+        use cap_std::fs::MetadataExt as _;
+        !self.0.is_empty()
+            && dir.symlink_metadata(name).is_ok_and(|there| self.0.contains(&(there.dev(), there.ino())))
+    }
+
+    fn note(&mut self, part: &PartFile) -> io::Result<()> {
+        use std::os::unix::fs::MetadataExt as _;
+        let about = part.file().metadata()?;
+        self.0.insert((about.dev(), about.ino()));
+        Ok(())
+    }
+}
+
+/// Flushes the files to disk, gives them their final names, and flushes those: the verdict on each. `placed` is the same for
+/// all files of a transfer.
 #[must_use]
-pub fn commit(finished: &[Finished], if_exists: IfExists) -> Vec<Committed> {
+pub fn commit(finished: &[Finished], if_exists: IfExists, placed: &mut Placed) -> Vec<Committed> {
     let flushed: Vec<io::Result<()>> = finished.iter().map(prepare).collect();
     let flushed: Vec<io::Result<()>> = if finished.len() >= MANY && flush_file_systems(finished).is_ok() {
         flushed
@@ -71,7 +97,7 @@ pub fn commit(finished: &[Finished], if_exists: IfExists) -> Vec<Committed> {
     let mut committed: Vec<Committed> = finished
         .iter()
         .zip(flushed)
-        .map(|(file, flushed)| match flushed.and_then(|()| place(file, if_exists)) {
+        .map(|(file, flushed)| match flushed.and_then(|()| place(file, if_exists, placed)) {
             Ok(committed) => {
                 file.part.remove_twins(file.target.path.name(), file.target.part);
                 committed
@@ -122,7 +148,7 @@ pub(super) fn flush_file_system(_: impl std::os::fd::AsFd) -> io::Result<()> {
     Ok(rustix::fs::sync())
 }
 
-fn place(file: &Finished, if_exists: IfExists) -> io::Result<Committed> {
+fn place(file: &Finished, if_exists: IfExists, placed: &mut Placed) -> io::Result<Committed> {
     let (dir, from, to) = (file.part.dir(), file.part.name(), file.target.path.name());
     let damaged = tagged(to, ".damaged");
     let (to, if_exists) = match if_exists {
@@ -130,35 +156,78 @@ fn place(file: &Finished, if_exists: IfExists) -> io::Result<Committed> {
         IfExists::Skip | IfExists::Fail => (&*damaged, IfExists::Rename),
         _ => (&*damaged, if_exists),
     };
-    let stored = |name: &OsStr| Committed::Stored(file.target.path.with_name(name));
+    let stored = |name: &OsStr| {
+        // Whoever may write here may have put something else in the partial file's place a moment before.
+        if !file.part.is_called(name)? {
+            return Err(io::Error::other("something took the place of its partial file"));
+        }
+        Ok(Committed::Stored(file.target.path.with_name(name)))
+    };
     match if_exists {
         IfExists::Overwrite | IfExists::Update => {
-            dir.rename(from, dir, to)?;
-            Ok(stored(to))
+            let name = if placed.has(dir, to) {
+                rename_to_numbered(dir, from, to)?
+            } else {
+                dir.rename(from, dir, to)?;
+                to.to_owned()
+            };
+            placed.note(&file.part)?;
+            stored(&name)
         }
-        IfExists::Rename => {
-            let numbers = (1..=MAX_NUMBER).map(|number| numbered(to, number));
-            for name in std::iter::once(to.to_owned()).chain(numbers) {
-                if rename_to_new(dir, from, &name)? {
-                    return Ok(stored(&name));
-                }
-            }
-            Err(io::Error::other("no free name is left for it"))
-        }
+        IfExists::Rename => stored(&rename_to_numbered(dir, from, to)?),
         IfExists::Skip => {
             if rename_to_new(dir, from, to)? {
-                return Ok(stored(to));
+                return stored(to);
             }
             file.part.remove()?;
             Ok(Committed::Kept(file.target.path.as_path().to_owned()))
         }
         IfExists::Fail => {
             if rename_to_new(dir, from, to)? {
-                return Ok(stored(to));
+                return stored(to);
             }
             Ok(Committed::Exists)
         }
     }
+}
+
+/// Renames to this name, or to one with a number that is free: the new name.
+fn rename_to_numbered(dir: &Dir, from: &OsStr, to: &OsStr) -> io::Result<OsString> {
+    for name in std::iter::once(to.to_owned()).chain((1..=NEAR).map(|number| numbered(to, number))) {
+        if rename_to_new(dir, from, &name)? {
+            return Ok(name);
+        }
+    }
+    for _ in 0..MAX_RACES {
+        let Some(number) = find_free(NEAR, |number| is_taken(dir, &numbered(to, number))) else { break };
+        let name = numbered(to, number);
+        if rename_to_new(dir, from, &name)? {
+            return Ok(name);
+        }
+    }
+    Err(io::Error::other("no free name is left for it"))
+}
+
+fn is_taken(dir: &Dir, name: &OsStr) -> bool {
+    dir.symlink_metadata(name).is_ok()
+}
+
+/// A number that is free, behind one that is taken, with as few questions as the logarithm of it: `taken` is.
+fn find_free(mut taken: u32, is_taken: impl Fn(u32) -> bool) -> Option<u32> {
+    let mut free = taken * 2;
+    while is_taken(free) {
+        taken = free;
+        free = free.checked_mul(2).filter(|free| *free <= MAX_NUMBER)?;
+    }
+    while free - taken > 1 {
+        let middle = taken + (free - taken) / 2;
+        if is_taken(middle) {
+            taken = middle;
+        } else {
+            free = middle;
+        }
+    }
+    Some(free)
 }
 
 /// Renames, unless the new name is taken: `false` then.
@@ -200,4 +269,25 @@ fn flush_directories(finished: &[Finished], committed: &mut [Committed]) {
 pub(crate) fn flush_directory(dir: &Dir) -> io::Result<()> {
     // The handle of a rooted directory may be one that only names it; `.` opened for reading can be flushed.
     dir.open(".")?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_free_number_is_found_with_few_questions() {
+        for first_free in [17, 18, 31, 32, 33, 1000, 99_999, 1 << 20] {
+            let asked = Cell::new(0);
+            let found = find_free(NEAR, |number| {
+                asked.set(asked.get() + 1);
+                number < first_free
+            });
+            assert_eq!(found, Some(first_free));
+            assert!(asked.get() < 60, "{first_free}: {}", asked.get());
+        }
+        assert_eq!(find_free(NEAR, |_| true), None);
+    }
 }

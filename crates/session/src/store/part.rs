@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
+use cap_std::fs::{Dir, Metadata, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 use framing::{CHUNK_LEN, Checksum, ChunkSet, Entry, EntryKind, Hasher};
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags, SeekFrom};
 
@@ -277,14 +277,16 @@ impl PartFile {
 
     /// Removes it, if it still has its name: another may have that by now.
     pub(crate) fn discard(&self) -> io::Result<()> {
-        use cap_std::fs::MetadataExt as _;
-        let ours = self.file.metadata()?;
-        let there = self.dir.symlink_metadata(&self.name)?;
         // While it is locked nobody else takes its name.
-        if (there.dev(), there.ino()) == (MetadataExt::dev(&ours), MetadataExt::ino(&ours)) {
+        if self.is_called(&self.name)? {
             self.remove()?;
         }
         Ok(())
+    }
+
+    /// Whether this name in its directory is its own, and no link's or another file's.
+    pub(super) fn is_called(&self, name: &OsStr) -> io::Result<bool> {
+        Ok(is_same(&self.dir.symlink_metadata(name)?, &self.file.metadata()?))
     }
 
     /// Removes it.
@@ -300,8 +302,9 @@ fn open(dir: &Dir, name: &OsStr, new: bool) -> io::Result<File> {
     let file = match dir.open_with(name, &options) {
         // It got its final permissions, and then something came between it and its final name.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !new => {
+            use cap_std::fs::MetadataExt as _;
             let about = dir.symlink_metadata(name)?;
-            if !about.is_file() {
+            if !about.is_file() || about.nlink() > 1 {
                 return Err(error);
             }
             dir.set_permissions(name, Permissions::from_mode(0o600))?;
@@ -316,7 +319,7 @@ fn open(dir: &Dir, name: &OsStr, new: bool) -> io::Result<File> {
     Ok(file)
 }
 
-/// Locks a partial file: `None` when somebody else has it, or it has another name by now.
+/// Locks a partial file: `None` when somebody else has it, or it has another name by now, or a second one.
 fn lock(dir: &Dir, name: &OsStr, file: &File, claim: &Claim, patient: bool) -> io::Result<Option<Hold>> {
     let wait = claim.wait(file)?;
     loop {
@@ -331,15 +334,17 @@ fn lock(dir: &Dir, name: &OsStr, file: &File, claim: &Claim, patient: bool) -> i
     }
     let ours = file.metadata()?;
     match dir.symlink_metadata(name) {
-        Ok(there) => {
-            use cap_std::fs::MetadataExt as _;
-            if (there.dev(), there.ino()) == (MetadataExt::dev(&ours), MetadataExt::ino(&ours)) {
-                claim.hold(file).map(Some)
-            } else {
-                Ok(None)
-            }
+        // With a second name it may lie elsewhere too: what is there is not to be written to.
+        Ok(there) if is_same(&there, &ours) && cap_std::fs::MetadataExt::nlink(&there) == 1 => {
+            claim.hold(file).map(Some)
         }
+        Ok(_) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn is_same(there: &Metadata, ours: &std::fs::Metadata) -> bool {
+    use cap_std::fs::MetadataExt as _;
+    (there.dev(), there.ino()) == (MetadataExt::dev(ours), MetadataExt::ino(ours))
 }

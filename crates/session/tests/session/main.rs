@@ -11,4 +11,5 @@ mod plain;
 mod raw;
 mod requests;
 mod streams;
+mod swaps;
 mod transfer;
