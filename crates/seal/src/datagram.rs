@@ -20,24 +20,20 @@
 //!         Opener <............. Data: Sealer
 //! ```
 
+mod handshake;
 mod reset;
-
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+mod sealer;
 
 use framing::CHUNK_LEN;
 use framing::packet::{
-    CONNECT_HEADER_LEN, CRC_LEN, DATA_HEADER_LEN, MAGIC, MAX_CHUNK, PLAIN_HEADER_LEN, Packet, TOKEN_LEN,
-    VERSION, field, restore_pn,
+    CONNECT_HEADER_LEN, CRC_LEN, DATA_HEADER_LEN, MAGIC, MAX_CHUNK, Packet, TOKEN_LEN, VERSION, field,
 };
-use snow::{Builder, HandshakeState};
-use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::cipher::{Cipher, Secret, TAG_LEN};
-use crate::noise::{self, Ephemeral};
-use crate::{HandshakeError, Key};
+use crate::cipher::TAG_LEN;
 
+pub use handshake::{Greeting, Host};
 pub use reset::{KNOCK_LEN, Knock, open_reset};
+pub use sealer::{Opener, Sealer, seal_init};
 
 /// Bytes that sealed frames are longer than frames with a checksum.
 pub const GROWTH: usize = TAG_LEN - CRC_LEN;
@@ -73,317 +69,6 @@ mod kind {
     pub(super) const OPENED: u8 = 0x20;
     /// What is put in the place of the kind of a packet that was found wrong.
     pub(super) const NONE: u8 = 0;
-}
-
-/// The client's side of the handshake.
-#[derive(Debug)]
-pub struct Greeting {
-    key: Key,
-    client_cid: u32,
-    ephemeral: Secret,
-    hello: [u8; HELLO_LEN],
-}
-
-impl Greeting {
-    /// Begins a handshake for a connection of this id.
-    pub fn begin(key: &Key, client_cid: u32) -> Result<Self, HandshakeError> {
-        let mut ephemeral = Secret::default();
-        getrandom::fill(&mut *ephemeral).map_err(|_| HandshakeError::Random)?;
-        Self::begin_with(key, client_cid, ephemeral)
-    }
-
-    fn begin_with(key: &Key, client_cid: u32, ephemeral: Secret) -> Result<Self, HandshakeError> {
-        let mut hello = [0; HELLO_LEN];
-        let mut state = initiator(key, client_cid, &ephemeral)?;
-        state.write_message(&[], &mut hello).map_err(|_| HandshakeError::Random)?;
-        Ok(Self { key: key.clone(), client_cid, ephemeral, hello })
-    }
-
-    /// What its Init and Connect packets carry.
-    #[must_use]
-    pub const fn hello(&self) -> &[u8; HELLO_LEN] {
-        &self.hello
-    }
-
-    /// Takes a Retry, and opens it for [`parse`]. One that is wrong changes nothing: anybody may have sent it.
-    #[must_use]
-    pub fn welcome(&self, retry: &mut [u8]) -> Option<(Sealer, Opener)> {
-        if retry.len() != RETRY_LEN || retry[0] != kind::RETRY || !has_version(retry) {
-            return None;
-        }
-        let mut state = initiator(&self.key, self.client_cid, &self.ephemeral).ok()?;
-        state.write_message(&[], &mut [0; HELLO_LEN]).ok()?;
-        let mut payload = [0; PAYLOAD_LEN];
-        state.read_message(&retry[RETRY_E..], &mut payload).ok()?;
-        retry[RETRY_E + 32..RETRY_E + 32 + PAYLOAD_LEN].copy_from_slice(&payload);
-        retry[0] += kind::OPENED;
-        let [out, back] = noise::split(state);
-        Some((Sealer::new(&out, Some(self.hello)), Opener::new(&back)))
-    }
-}
-
-fn initiator(key: &Key, client_cid: u32, ephemeral: &Secret) -> Result<HandshakeState, HandshakeError> {
-    let given = Ephemeral::Given(ephemeral.clone());
-    let builder = noise::builder(key, given, &prologue(client_cid)).and_then(Builder::build_initiator);
-    builder.map_err(|_| HandshakeError::Random)
-}
-
-fn prologue(client_cid: u32) -> [u8; 16] {
-    let mut prologue = *b"Tandem 1 udp\0\0\0\0";
-    prologue[12..].copy_from_slice(&client_cid.to_be_bytes());
-    prologue
-}
-
-/// The server's side of the handshake, for all clients: it keeps nothing of them.
-///
-/// Its ephemeral secret is made of the token and the client's message, so that it can be made again.
-#[derive(Debug)]
-pub struct Host {
-    key: Key,
-    secret: Zeroizing<[u8; 32]>,
-}
-
-impl Host {
-    /// One with this secret, which must be random and new for each start of a server.
-    #[must_use]
-    pub fn new(key: Key, mut secret: [u8; 32]) -> Self {
-        let host = Self { key, secret: Zeroizing::new(secret) };
-        secret.zeroize();
-        host
-    }
-
-    /// Appends the sealed form of the Retry that answers this sealed Init, to a client that has the key.
-    #[must_use]
-    pub fn retry(&self, init: &[u8], server_cid: u32, token: &[u8; TOKEN_LEN], out: &mut Vec<u8>) -> bool {
-        let Some(hello) = init.get(field::ECHO.end..).and_then(|hello| hello.as_array()) else {
-            return false;
-        };
-        let client_cid = be32(init, field::FIRST_CID);
-        let Some((message, _)) = self.answer(client_cid, server_cid, token, hello) else { return false };
-        out.push(kind::RETRY);
-        out.extend_from_slice(&init[1..field::ECHO.end]);
-        out.extend_from_slice(&message);
-        true
-    }
-
-    /// Takes the first Connect of a client whose token was found good.
-    #[must_use]
-    pub fn welcome(&self, connect: &[u8]) -> Option<(Sealer, Opener)> {
-        let hello = connect.get(field::CONNECT_TOKEN.end..)?.first_chunk()?;
-        let token = connect.get(field::CONNECT_TOKEN)?.as_array()?;
-        let cids = [field::SECOND_CID, field::FIRST_CID].map(|at| be32(connect, at));
-        let (_, state) = self.answer(cids[0], cids[1], token, hello)?;
-        let [back, out] = noise::split(state);
-        Some((Sealer::new(&out, None), Opener::new(&back)))
-    }
-
-    fn answer(
-        &self,
-        client_cid: u32,
-        server_cid: u32,
-        token: &[u8; TOKEN_LEN],
-        hello: &[u8; HELLO_LEN],
-    ) -> Option<([u8; RETRY_LEN - RETRY_E], HandshakeState)> {
-        let mut hasher = blake3::Hasher::new_keyed(&self.secret);
-        hasher.update(&client_cid.to_be_bytes()).update(&server_cid.to_be_bytes());
-        hasher.update(token).update(hello);
-        let ephemeral = Secret::new(*hasher.finalize().as_bytes());
-        self.answer_with(client_cid, server_cid, token, hello, ephemeral)
-    }
-
-    fn answer_with(
-        &self,
-        client_cid: u32,
-        server_cid: u32,
-        token: &[u8; TOKEN_LEN],
-        hello: &[u8; HELLO_LEN],
-        ephemeral: Secret,
-    ) -> Option<([u8; RETRY_LEN - RETRY_E], HandshakeState)> {
-        let (ephemeral, prologue) = (Ephemeral::Given(ephemeral), prologue(client_cid));
-        let mut state = noise::builder(&self.key, ephemeral, &prologue).ok()?.build_responder().ok()?;
-        state.read_message(hello, &mut []).ok()?;
-        let mut payload = [0; PAYLOAD_LEN];
-        payload[..4].copy_from_slice(&server_cid.to_be_bytes());
-        payload[4..].copy_from_slice(token);
-        let mut message = [0; RETRY_LEN - RETRY_E];
-        state.write_message(&payload, &mut message).ok()?;
-        Some((message, state))
-    }
-}
-
-/// The secrets of one direction: that of the newest phase that was used, and of the one before it.
-#[derive(Debug)]
-struct Phases {
-    /// The number of the newest phase.
-    newest: u64,
-    ciphers: [Option<Arc<Cipher>>; 2],
-}
-
-impl Phases {
-    fn new(secret: &Secret) -> Self {
-        Self { newest: 0, ciphers: [Some(Arc::new(Cipher::new(secret))), None] }
-    }
-
-    /// The cipher of a packet number; of the next phase it is made, but not taken for used.
-    fn find(&self, pn: u64) -> Option<Arc<Cipher>> {
-        let phase = pn / PHASE_LEN;
-        let [newest, before] = &self.ciphers;
-        if phase == self.newest + 1 {
-            return newest.as_ref().map(|newest| Arc::new(Cipher::new(&newest.next_secret())));
-        }
-        if phase == self.newest {
-            newest.clone()
-        } else if phase + 1 == self.newest {
-            before.clone()
-        } else {
-            None
-        }
-    }
-
-    /// Takes note that a packet of this number was good.
-    fn used(&mut self, pn: u64, cipher: &Arc<Cipher>) {
-        if pn / PHASE_LEN > self.newest {
-            let before = self.ciphers[0].replace(Arc::clone(cipher));
-            self.ciphers[1] = before;
-            self.newest += 1;
-        }
-    }
-}
-
-/// Seals what goes out. Several threads may.
-#[derive(Debug)]
-pub struct Sealer {
-    phases: Mutex<Phases>,
-    /// The number after the highest that was sealed.
-    next: AtomicU64,
-    /// On a client.
-    hello: Option<[u8; HELLO_LEN]>,
-}
-
-impl Sealer {
-    fn new(secret: &Secret, hello: Option<[u8; HELLO_LEN]>) -> Self {
-        Self { phases: Mutex::new(Phases::new(secret)), next: AtomicU64::new(0), hello }
-    }
-
-    /// The number that has this lower half, and its cipher. Numbers leave in about the order in which they are given.
-    fn number(&self, low: u32) -> Option<(u64, Arc<Cipher>)> {
-        let pn = restore_pn(self.next.load(Ordering::Relaxed).checked_sub(1), low);
-        self.next.fetch_max(pn + 1, Ordering::Relaxed);
-        let mut phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
-        let cipher = phases.find(pn)?;
-        phases.used(pn, &cipher);
-        Some((pn, cipher))
-    }
-
-    /// Seals the clear packet that `packets` ends with, from `start` on, where it lies. What can't be sealed is taken away.
-    ///
-    /// Each packet number must be sealed only once.
-    pub fn seal(&self, packets: &mut Vec<u8>, start: usize) {
-        if self.try_seal(packets, start).is_none() {
-            packets.truncate(start);
-        }
-    }
-
-    fn try_seal(&self, packets: &mut Vec<u8>, start: usize) -> Option<()> {
-        let kind = packets.get(start)?.checked_add(kind::SEALED)?;
-        let header = match kind {
-            kind::CONNECT => {
-                let at = start + field::CONNECT_TOKEN.end;
-                packets.get(at..)?;
-                packets.splice(at..at, self.hello?);
-                CONNECT_LEN
-            }
-            kind::DATA => DATA_HEADER_LEN,
-            // Nothing else has a number to be sealed with, or is made in this way.
-            _ => return None,
-        };
-        packets[start] = kind;
-        packets.truncate(packets.len().checked_sub(CRC_LEN)?);
-        let (header, body) = packets[start..].split_at_mut_checked(header)?;
-        let low = u32::from_be_bytes(*header.last_chunk()?);
-        let (pn, cipher) = self.number(low)?;
-        let tag = cipher.seal_in_place(pn, header, body);
-        packets.extend_from_slice(&tag);
-        Some(())
-    }
-
-    /// Appends the sealed form of a clear Data packet, whose checksum need not be right.
-    pub fn seal_data(&self, clear: &[u8], out: &mut Vec<u8>) -> bool {
-        let Some((header, rest)) = clear.split_first_chunk::<DATA_HEADER_LEN>() else { return false };
-        let Some((body, _)) = rest.split_last_chunk::<CRC_LEN>() else { return false };
-        let mut header = *header;
-        header[0] = kind::DATA;
-        self.put(&header, be32(&header, field::PN), body, out)
-    }
-
-    /// Appends the sealed form of a clear Plain packet.
-    pub fn seal_plain(&self, clear: &[u8], out: &mut Vec<u8>) -> bool {
-        let Some((header, payload)) = clear.split_first_chunk::<PLAIN_HEADER_LEN>() else { return false };
-        let mut header = *header;
-        header[0] = kind::PLAIN;
-        self.put(&header[..PLAIN_LEN], be32(&header, field::PN), payload, out)
-    }
-
-    fn put(&self, header: &[u8], low: u32, body: &[u8], out: &mut Vec<u8>) -> bool {
-        let Some((pn, cipher)) = self.number(low) else { return false };
-        out.extend_from_slice(header);
-        let start = out.len();
-        out.resize(start + body.len() + TAG_LEN, 0);
-        cipher.seal(pn, header, body, &mut out[start..]);
-        true
-    }
-}
-
-/// Seals the clear Init that `packets` ends with, from `start` on, where it lies. What is no Init is taken away.
-pub fn seal_init(hello: &[u8; HELLO_LEN], packets: &mut Vec<u8>, start: usize) {
-    if packets.get(start).is_none_or(|kind| kind.checked_add(kind::SEALED) != Some(kind::INIT)) {
-        packets.truncate(start);
-        return;
-    }
-    packets.truncate(start + field::ECHO.end);
-    packets[start] = kind::INIT;
-    packets.extend_from_slice(hello);
-}
-
-/// Opens what comes in.
-#[derive(Debug)]
-pub struct Opener {
-    phases: Phases,
-    /// The highest number that was good.
-    largest: Option<u64>,
-}
-
-impl Opener {
-    fn new(secret: &Secret) -> Self {
-        Self { phases: Phases::new(secret), largest: None }
-    }
-
-    /// Opens a packet where it lies, for [`parse`]: whether it is as it was sealed. It may have come before.
-    pub fn open(&mut self, packet: &mut [u8]) -> bool {
-        let opened = self.try_open(packet).is_some();
-        if let Some(kind) = packet.first_mut() {
-            *kind = if opened { *kind + kind::OPENED } else { kind::NONE };
-        }
-        opened
-    }
-
-    fn try_open(&mut self, packet: &mut [u8]) -> Option<()> {
-        let (at, header) = match *packet.first()? {
-            kind::CONNECT if has_version(packet) => (CONNECT_LEN - 4, CONNECT_LEN),
-            kind::DATA => (field::PN.start, DATA_HEADER_LEN),
-            kind::PLAIN => (field::PN.start, PLAIN_LEN),
-            _ => return None,
-        };
-        let (header, sealed) = packet.split_at_mut_checked(header)?;
-        let (body, tag) = sealed.split_at_mut_checked(sealed.len().checked_sub(TAG_LEN)?)?;
-        let low = u32::from_be_bytes(*header.get(at..)?.first_chunk()?);
-        let pn = restore_pn(self.largest, low);
-        let cipher = self.phases.find(pn)?;
-        cipher.open_in_place(pn, header, body, tag).ok()?;
-        self.phases.used(pn, &cipher);
-        self.largest = self.largest.max(Some(pn));
-        Some(())
-    }
 }
 
 /// What is to be done with a datagram before it can be read.
@@ -505,9 +190,14 @@ fn be64(bytes: &[u8], at: std::ops::Range<usize>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use framing::packet;
 
     use super::*;
+    use crate::Key;
+    use crate::cipher::Secret;
+    use crate::noise;
 
     /// The golden bytes of `testdata/sealed`, made by a program that shares nothing with this crate.
     fn golden(name: &str) -> Vec<u8> {
