@@ -80,7 +80,7 @@ pub struct Hello<'a> {
     pub software: &'a str,
 }
 
-/// The head of a manifest: how much is to come. Its entries follow in [`Message::Entries`].
+/// The head of a manifest: how much is to come. Its entries follow in [`Message::Entries`](super::Message::Entries).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offer {
     /// The digest that shall prove each file.

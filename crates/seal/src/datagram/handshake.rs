@@ -39,7 +39,7 @@ impl Greeting {
         &self.hello
     }
 
-    /// Takes a Retry, and opens it for [`parse`]. One that is wrong changes nothing: anybody may have sent it.
+    /// Takes a Retry, and opens it for [`parse`](super::parse). One that is wrong changes nothing: anybody may have sent it.
     #[must_use]
     pub fn welcome(&self, retry: &mut [u8]) -> Option<(Sealer, Opener)> {
         if retry.len() != RETRY_LEN || retry[0] != kind::RETRY || !has_version(retry) {

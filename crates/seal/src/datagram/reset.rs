@@ -22,7 +22,7 @@ impl Host {
     }
 }
 
-/// Opens a sealed Reset for [`parse`], if it comes from a server that has the key.
+/// Opens a sealed Reset for [`parse`](super::parse), if it comes from a server that has the key.
 pub fn open_reset(key: &Key, reset: &mut [u8]) -> bool {
     let Some((head, mac)) = reset.split_at_checked(field::RESET_CRC.end) else { return false };
     let good = mac.len() == TAG_LEN && head[0] == kind::RESET && is_equal(&reset_mac(key, head), mac);

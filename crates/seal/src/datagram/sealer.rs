@@ -155,7 +155,7 @@ impl Opener {
         Self { phases: Phases::new(secret), largest: None }
     }
 
-    /// Opens a packet where it lies, for [`parse`]: whether it is as it was sealed. It may have come before.
+    /// Opens a packet where it lies, for [`parse`](super::parse): whether it is as it was sealed. It may have come before.
     pub fn open(&mut self, packet: &mut [u8]) -> bool {
         let opened = self.try_open(packet).is_some();
         if let Some(kind) = packet.first_mut() {
