@@ -22,6 +22,9 @@
 //! | `chdir` | a server went to another directory with its client | `peer`, `path` |
 //! | `raw` | a file was sent or kept with `--raw` | `side`, `peer`, `name`, `bytes`, `seconds`, `bytes_per_second`, `checksum`, `here`; over UDP `datagrams`; of a client `answer_bytes`, `answer` or `answer_checksum` |
 //! | `said` | something came back while one types, with `--raw` | `peer`, `text` |
+//! | `audit` | a server's client is done with what it wanted, or was turned away | `time` (RFC 3339, UTC), `peer` and `key` (null where there is none), `action`, `verdict`; `why`; of files `path`, `name` (stored here), `entries` (files and directories), `bytes` (of verified files), `moved`, `outcomes` (how many files ended like what); of a `list` `path`, `entries`, of `chdir` and `raw` `path`; of `generate` also `length`, `seed`; of a `stream` `count`, `interval_ns`, `size`, `sent`; of `echo` and `raw` `bytes`; of `left-out` `lines` |
+//! | `audit-file` | only with `--audit`: what has become of a file or directory | `time`, `peer`, `key`, `action`, and those of `file` from `path` on |
+//! | `audit-gap` | only with `--audit`: it could not be written for a while | `time`, `lines` (that are missing) |
 //! | `error` | something failed; also on standard error | `message`, `exit_code`, `peer` |
 //! | `stopped` | a server ends | |
 //!

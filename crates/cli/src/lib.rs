@@ -33,7 +33,7 @@ mod transport;
 mod units;
 
 pub use exit::Exit;
-pub use transport::{Bind, Connect, Note, RawLink, RawListener, TcpFlags, UdpClientFlags, UdpFlags};
+pub use transport::{Bind, Connect, RawLink, RawListener, TcpFlags, UdpClientFlags, UdpFlags};
 
 /// Which program this is.
 #[derive(Debug, Clone, Copy)]

@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
+use link::{Note, Notice};
 use seal::{Fingerprint, Key};
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
 use crate::flags::Voice;
-use crate::{Note, Program, progress};
+use crate::{Program, progress};
 
 /// Standard output and standard error, and the progress bars that must step aside for both.
 ///
@@ -123,10 +124,14 @@ impl Screen {
         }
     }
 
-    /// Takes notes and prints each once.
+    /// Takes advice and prints each once.
     pub(crate) fn noting(screen: &Arc<Self>) -> Note {
         let screen = screen.clone();
-        Arc::new(move |text| screen.note_once(text))
+        Arc::new(move |notice| {
+            if let Notice::Advice(text) = notice {
+                screen.note_once(text);
+            }
+        })
     }
 
     /// Prints what must be known before something is done, however quiet the program is.

@@ -1,6 +1,7 @@
 //! A server: takes clients, one thread each, until it is told to stop.
 
 mod args;
+mod audit;
 mod clients;
 mod guest;
 mod raw;
@@ -28,6 +29,7 @@ use crate::reporter::Reporter;
 use crate::screen::Screen;
 use crate::{Bind, Program, address, escape, units};
 use args::{Command, ServerArgs, port};
+use audit::Audit;
 use clients::{Clients, Seat};
 use guest::Guest;
 
@@ -78,9 +80,10 @@ fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow::Result<Ex
         gives: !args.write_only,
         max_generate: args.max_generate,
     };
+    let audit = Audit::start(screen, args.audit.as_deref(), Some(&args.dir))?;
     let mut listener = args
         .transport
-        .bind(address, given.as_ref().map(|given| &given.key), Screen::noting(screen))
+        .bind(address, given.as_ref().map(|given| &given.key), Audit::noting(&audit))
         .map_err(|error| cannot_listen(address, &error))?;
     if args.insecure {
         let doing = match (args.read_only, args.write_only) {
@@ -97,6 +100,7 @@ fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow::Result<Ex
     let house = Arc::new(House {
         service,
         screen: screen.clone(),
+        audit,
         wake,
         clients: Arc::default(),
         refusing: AtomicUsize::new(0),
@@ -175,6 +179,7 @@ fn announce(screen: &Screen, address: SocketAddr, dir: &Path, given: Option<&Giv
 struct House {
     service: Service,
     screen: Arc<Screen>,
+    audit: Arc<Audit>,
     wake: Wake,
     clients: Arc<Clients>,
     refusing: AtomicUsize,
@@ -196,6 +201,7 @@ impl House {
             }
         };
         let have_left = self.clients.stop(STOP_LIMIT);
+        self.audit.end();
         accepted.context("cannot take clients any more")?;
         if !have_left {
             self.screen.note("some clients did not leave in time");
@@ -224,7 +230,7 @@ impl House {
             }
             None => {
                 self.refusing.fetch_sub(1, Ordering::Relaxed);
-                return self.complain(peer, "dropped, there is no room", Exit::Refused);
+                return self.audit.sent_away(peer, "there is no room, not even to say so");
             }
         };
         if let Err(error) = started {
@@ -256,7 +262,7 @@ impl House {
                     self.wake.wake();
                 }
             }
-            Err(error) => self.tell_of_end(peer, &guest.reporter, &error),
+            Err(error) => self.tell_of_end(&guest, &error),
         }
     }
 
@@ -271,12 +277,15 @@ impl House {
             )
         };
         refuse(&mut *link, &self.service.software, refusal, &text);
-        self.complain(link.peer(), &format!("sent away: {text}"), Exit::Refused);
+        self.audit.sent_away(link.peer(), &text);
         self.refusing.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn tell_of_end(&self, peer: SocketAddr, reporter: &Reporter, error: &SessionError) {
-        let planned = reporter.planned();
+    fn tell_of_end(&self, guest: &Guest<'_>, error: &SessionError) {
+        if !guest.broke_off(error, self.clients.is_stopping()) {
+            return;
+        }
+        let planned = guest.reporter.planned();
         let is_gone = matches!(error, SessionError::Link(LinkError::Closed | LinkError::Broken(_)));
         if planned.is_none() && is_gone && (self.clients.is_stopping() || !self.screen.voice().verbose) {
             // It came and went, or was sent away before it asked for anything.
@@ -290,7 +299,7 @@ impl House {
         let is_kept = matches!(planned, Some((Side::Receiver, _))) && error.is_passing();
         let rest = if is_kept { "; what arrived is kept for when the client comes again" } else { "" };
         let text = broke_off(planned, why) + rest;
-        self.complain(peer, &text, Exit::of_session(error));
+        self.complain(guest.peer, &text, Exit::of_session(error));
     }
 
     /// One line for what went wrong with one client.

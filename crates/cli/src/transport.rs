@@ -4,18 +4,14 @@ mod tcp;
 mod udp;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use link::raw::{RawPort, RawStream};
-use link::{ConnectError, Link, Listener, TcpEndpoint};
+use link::{ConnectError, Link, Listener, Note, TcpEndpoint};
 use seal::Key;
 use session::raw;
 
 pub use tcp::TcpFlags;
 pub use udp::{UdpClientFlags, UdpFlags};
-
-/// Takes what a link has to say that is worth knowing and no error. May be told the same thing several times.
-pub type Note = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Where a server without a protocol of its own takes what comes.
 #[derive(Debug)]

@@ -14,6 +14,7 @@
 
 mod block;
 mod error;
+mod notice;
 pub mod raw;
 mod stats;
 mod tcp;
@@ -29,6 +30,7 @@ use framing::{ChunkSet, Message};
 
 pub use block::{Block, ChunkRun};
 pub use error::{ConnectError, LinkError};
+pub use notice::{Note, Notice};
 pub use stats::{Limiter, LinkStats, PlainReport};
 pub use tcp::{TcpEndpoint, TcpLink, TcpOptions};
 pub use udp::{Congestion, UdpEndpoint, UdpLink, UdpOptions};

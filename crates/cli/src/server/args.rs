@@ -72,6 +72,9 @@ pub(super) struct ServerArgs<T: Args> {
     /// Serve so many clients at once; more are told to try again later
     #[arg(long, value_name = "N", default_value = "100", value_parser = parse_clients)]
     pub(super) max_clients: NonZeroUsize,
+    /// Append one JSON object a line on what clients do to this file, whatever is printed
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(super) audit: Option<PathBuf>,
     /// Speak no protocol, for other programs: send back what comes, or keep it with --save
     #[arg(long, conflicts_with_all = ["read_only", "write_only"], help_heading = "Raw")]
     pub(super) raw: bool,

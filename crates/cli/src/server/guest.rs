@@ -1,27 +1,49 @@
 //! What is told of one client, over all that it asks for.
 
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use session::{Event, Observer};
+use link::LinkError;
+use session::{Answer, Event, FileReport, Observer, Outcome, Request, SessionError, Summary};
 
 use super::House;
+use super::audit::{Action, Amount, Verdict, What};
 use crate::exit::{self, Exit};
 use crate::reporter::Reporter;
 use crate::{json, report};
 
+/// Files of a transfer that did not arrive and have an entry of their own in the audit. A client can name a million that
+/// are refused; the counts have them all.
+const MOST_FAILED: u64 = 1000;
+
 /// The observer of one client's conversation.
 pub(super) struct Guest<'a> {
     house: &'a House,
-    peer: SocketAddr,
+    pub(super) peer: SocketAddr,
     pub(super) reporter: Reporter,
     /// How its requests ended: the first that did not end well, if any did.
     exit: Mutex<Option<Exit>>,
+    /// What it waits for.
+    pending: Mutex<Option<Pending>>,
+}
+
+/// A request that has not ended.
+#[derive(Debug)]
+struct Pending {
+    action: Action,
+    what: What,
+    /// Bytes of files that crossed the link, and of those that were verified.
+    moved: u64,
+    verified: u64,
+    failed: u64,
+    /// Why the first file that did not arrive did not.
+    why: String,
 }
 
 impl<'a> Guest<'a> {
     pub(super) const fn new(house: &'a House, peer: SocketAddr, reporter: Reporter) -> Self {
-        Self { house, peer, reporter, exit: Mutex::new(None) }
+        Self { house, peer, reporter, exit: Mutex::new(None), pending: Mutex::new(None) }
     }
 
     /// How its requests ended: `None` when none was done.
@@ -35,30 +57,180 @@ impl<'a> Guest<'a> {
             *noted = Some(exit);
         }
     }
+
+    fn pending(&self) -> MutexGuard<'_, Option<Pending>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of how what it waits for has ended: whether that was told, or only counted.
+    fn conclude(&self, amount: Option<Amount>, verdict: Verdict) -> bool {
+        let Some(Pending { action, what, moved, verified, .. }) = self.pending().take() else { return true };
+        let of_files = matches!(action, Action::Put | Action::Get | Action::Generate);
+        let amount = match amount {
+            Some(amount) => amount,
+            None if of_files => Amount::Files { bytes: verified, moved },
+            None => Amount::Nothing,
+        };
+        self.house.audit.tell(self.peer, action, what, amount, verdict)
+    }
+
+    /// Takes note of how its conversation ended before its end: whether that was told, or only counted.
+    pub(super) fn broke_off(&self, error: &SessionError, is_stopping: bool) -> bool {
+        let is_gone = matches!(error, SessionError::Link(LinkError::Closed | LinkError::Broken(_)));
+        let why = exit::plain_words(&error.to_string());
+        if self.pending().is_some() {
+            let verdict = match error {
+                SessionError::Link(_) if is_stopping => Verdict::Interrupted,
+                SessionError::Declined { .. } | SessionError::Store(_) => Verdict::Refused(why),
+                _ => Verdict::BrokeOff(why),
+            };
+            return self.conclude(None, verdict);
+        }
+        // Who only looked in is not worth a line.
+        is_gone
+            || is_stopping
+            || self.house.audit.tell(
+                self.peer,
+                Action::Connect,
+                What::Nothing,
+                Amount::Nothing,
+                Verdict::TurnedAway(why),
+            )
+    }
+
+    fn transferred(&self, summary: &Summary) {
+        self.note(self.reporter.finish(summary));
+        self.reporter.renew();
+        let why = self.pending().as_mut().map(|pending| std::mem::take(&mut pending.why));
+        let amount = Amount::Files { bytes: summary.bytes, moved: summary.moved };
+        self.conclude(Some(amount), Verdict::of(summary, why.unwrap_or_default()));
+    }
+
+    fn answered(&self, answer: Answer<'_>) {
+        self.note(Exit::Done);
+        let amount = match answer {
+            Answer::Echo { bytes } => Amount::Bytes(bytes),
+            Answer::List { entries, .. } => Amount::Entries(entries),
+            Answer::Stream { sent, .. } => Amount::Packets(sent),
+            Answer::Chdir { .. } => Amount::Nothing,
+        };
+        let screen = &self.house.screen;
+        if self.conclude(Some(amount), Verdict::Done) {
+            if screen.voice().verbose {
+                screen.say(&format!("{}  {}", self.peer, report::answer(&answer)));
+            }
+            screen.object(&json::answer(&answer, &self.peer.to_string()));
+        }
+    }
+
+    fn declined(&self, exit: Exit, why: &str) {
+        let why = exit::plain_words(why);
+        let text = super::broke_off(self.reporter.planned(), why.clone());
+        if self.conclude(None, Verdict::Refused(why)) {
+            self.house.complain(self.peer, &text, exit);
+        }
+        self.reporter.renew();
+    }
+
+    fn file(&self, report: &FileReport<'_>) {
+        let action = match &mut *self.pending() {
+            Some(pending) => pending.file(report).then_some(pending.action),
+            None => None,
+        };
+        if let Some(action) = action {
+            self.house.audit.file(self.peer, action, report);
+        }
+    }
 }
 
 impl Observer for Guest<'_> {
     fn event(&self, event: &Event<'_>) {
         match *event {
-            Event::Transferred { summary } => {
-                self.note(self.reporter.finish(summary));
-                self.reporter.renew();
-            }
-            Event::Answered(answer) => {
-                self.note(Exit::Done);
-                let screen = &self.house.screen;
-                if screen.voice().verbose {
-                    screen.say(&format!("{}  {}", self.peer, report::answer(&answer)));
+            Event::Asked(request) => *self.pending() = Some(Pending::of(&request)),
+            Event::Offered { entries, path } => {
+                if let Some(pending) = &mut *self.pending() {
+                    pending.what = files(path, entries);
                 }
-                screen.object(&json::answer(&answer, &self.peer.to_string()));
             }
-            Event::Declined { refusal, why } => {
-                let why = exit::plain_words(why);
-                let text = super::broke_off(self.reporter.planned(), why);
-                self.house.complain(self.peer, &text, Exit::of_refusal(refusal));
-                self.reporter.renew();
+            Event::Transferred { summary } => self.transferred(summary),
+            Event::Answered(answer) => self.answered(answer),
+            Event::Declined { refusal, why } => self.declined(Exit::of_refusal(refusal), why),
+            _ => {
+                match event {
+                    Event::Planned { files, directories, .. } => {
+                        if let Some(pending) = &mut *self.pending() {
+                            pending.planned(files + directories);
+                        }
+                    }
+                    Event::Moved { bytes, .. } => {
+                        if let Some(pending) = &mut *self.pending() {
+                            pending.moved += bytes;
+                        }
+                    }
+                    Event::File(report) => self.file(report),
+                    _ => {}
+                }
+                self.reporter.event(event);
             }
-            _ => self.reporter.event(event),
         }
+    }
+}
+
+impl Drop for Guest<'_> {
+    fn drop(&mut self) {
+        // Only a thread that panics leaves something behind.
+        self.conclude(None, Verdict::BrokeOff("this program has a fault".to_owned()));
+    }
+}
+
+fn files(path: &OsStr, entries: u64) -> What {
+    What::Files { path: path.to_owned(), name: OsString::new(), more: entries.saturating_sub(1) }
+}
+
+impl Pending {
+    fn of(request: &Request<'_>) -> Self {
+        let (action, what) = match *request {
+            Request::Put => (Action::Put, files(OsStr::new(""), 0)),
+            Request::Get { names, first } => (Action::Get, files(first, names)),
+            Request::Generate { length, seed } => (Action::Generate, What::Text { length, seed }),
+            Request::Stream { plan } => (Action::Stream, What::Packets(plan)),
+            Request::Echo { .. } => (Action::Echo, What::Nothing),
+            Request::List { path } => (Action::List, What::Place(path.to_owned())),
+            Request::Chdir { path } => (Action::Chdir, What::Place(path.to_owned())),
+        };
+        Self { action, what, moved: 0, verified: 0, failed: 0, why: String::new() }
+    }
+
+    fn planned(&mut self, entries: u64) {
+        if let What::Files { more, .. } = &mut self.what {
+            *more = entries.saturating_sub(1);
+        }
+    }
+
+    /// Takes note of what has become of a file: whether it is to have an entry of its own.
+    fn file(&mut self, report: &FileReport<'_>) -> bool {
+        if let What::Files { path, name, .. } = &mut self.what
+            && self.action == Action::Put
+            && path == report.path
+        {
+            report.name.clone_into(name);
+        }
+        let why = match report.outcome {
+            Outcome::Refused(why) | Outcome::Failed(why) | Outcome::Unreadable(why) => why,
+            Outcome::Verified(_) | Outcome::AlreadyThere(_) => {
+                self.verified += report.len;
+                return true;
+            }
+            Outcome::Directory
+            | Outcome::Kept
+            | Outcome::Differs { .. }
+            | Outcome::Damaged { .. }
+            | Outcome::Changed => return true,
+        };
+        if self.failed == 0 {
+            self.why = exit::plain_words(why);
+        }
+        self.failed += 1;
+        self.failed <= MOST_FAILED
     }
 }

@@ -17,6 +17,7 @@ use session::raw::{self, Due, GREETING, Gathering, Intake, Keeper, Kept};
 use session::{SessionError, Store};
 
 use super::args::ServerArgs;
+use super::audit::{Action, Amount, Audit, Verdict, What};
 use super::clients::{Clients, Seat};
 use super::{STOP_LIMIT, cannot_listen, check_reach, store_options};
 use crate::exit::{self, Exit, Problem};
@@ -35,9 +36,11 @@ pub(super) fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow
     check_reach(address, args.insecure, "")?;
     let wake = Wake::on_signals().context("cannot listen for signals")?;
     let keeper = args.save.as_deref().map(|name| keeper(args, name)).transpose()?;
+    let served = keeper.is_some().then_some(&*args.dir);
+    let audit = Audit::start(screen, args.audit.as_deref(), served)?;
     let listener = args
         .transport
-        .bind_raw(address, Screen::noting(screen))
+        .bind_raw(address, Audit::noting(&audit))
         .map_err(|error| cannot_listen(address, &error))?;
     let (at, note) = match &listener {
         RawListener::Streams(endpoint) => (link::Listener::local_addr(endpoint), OF_STREAMS),
@@ -58,6 +61,7 @@ pub(super) fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow
     let house = Arc::new(House {
         keeper,
         screen: screen.clone(),
+        audit,
         wake,
         clients: Arc::default(),
         in_datagrams: matches!(listener, RawListener::Datagrams(_)),
@@ -71,6 +75,7 @@ pub(super) fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow
             None => house.answer(&port)?,
         },
     }
+    house.audit.end();
     screen.say("stopped");
     screen.object(&json!({ "event": "stopped" }));
     let without = if args.once { Exit::Interrupted } else { Exit::Done };
@@ -113,6 +118,7 @@ struct House {
     /// Keeps what comes, if it is to be kept.
     keeper: Option<Keeper>,
     screen: Arc<Screen>,
+    audit: Arc<Audit>,
     wake: Wake,
     clients: Arc<Clients>,
     in_datagrams: bool,
@@ -144,11 +150,8 @@ impl House {
             Err(error) => return self.complain(peer, &error.to_string(), Exit::Failed),
         };
         let Some(seat) = self.clients.enter(closer, most) else {
-            let text = format!(
-                "sent away: the server serves {} already",
-                units::count(most as u64, "client", "clients")
-            );
-            return self.complain(peer, &text, Exit::Refused);
+            let clients = units::count(most as u64, "client", "clients");
+            return self.audit.sent_away(peer, &format!("the server serves {clients} already"));
         };
         let house = self.clone();
         let started =
@@ -184,9 +187,15 @@ impl House {
                 Ok(echoed) => {
                     let greeted = if echoed.was_greeted { "greeted, and " } else { "" };
                     self.detail(&format!("{peer}: {greeted}{} sent back", units::size(echoed.len)));
+                    self.enter(peer, None, Amount::Bytes(echoed.len), Verdict::Done);
                     self.end(Exit::Done);
                 }
-                Err(error) => self.detail(&format!("{peer}: {}", exit::plain_words(&error.to_string()))),
+                Err(error) => {
+                    let why = exit::plain_words(&error.to_string());
+                    if self.enter(peer, None, Amount::Nothing, Verdict::BrokeOff(why.clone())) {
+                        self.detail(&format!("{peer}: {why}"));
+                    }
+                }
             },
         }
     }
@@ -217,6 +226,7 @@ impl House {
             scope.spawn(|| self.commit(waiting));
             let ended = self.gather_until_woken(port, &mut gathering, &whole);
             for from in gathering.unfinished() {
+                self.enter(from, None, Amount::Nothing, Verdict::Interrupted);
                 self.complain(
                     from,
                     "receiving broke off: this server is being stopped; nothing was kept",
@@ -294,6 +304,7 @@ impl House {
                 let moved = Moved::kept(&kept, self.in_datagrams);
                 self.screen.say(&moved.lines("received", format!("from {peer}")));
                 self.screen.object(&moved.object("receiver", &peer.to_string()));
+                self.enter(peer, Some(&kept.path), Amount::Bytes(kept.len), Verdict::Done);
                 self.end(Exit::Done);
             }
             Err(error) => {
@@ -310,12 +321,25 @@ impl House {
                     SessionError::Link(_) => format!("receiving broke off: {why}; nothing was kept"),
                     _ => format!("cannot keep it: {why}"),
                 };
-                self.complain(peer, &text, exit);
+                let verdict = match error {
+                    SessionError::Link(_) if self.clients.is_stopping() => Verdict::Interrupted,
+                    SessionError::Link(_) => Verdict::BrokeOff(why.clone()),
+                    _ => Verdict::Refused(why.clone()),
+                };
+                if self.enter(peer, None, Amount::Nothing, verdict) {
+                    self.complain(peer, &text, exit);
+                }
                 if !error.is_passing() {
                     self.end(exit);
                 }
             }
         }
+    }
+
+    /// Takes note of what a client has done: whether it was told, or only counted. `name`: what is kept of it.
+    fn enter(&self, peer: SocketAddr, name: Option<&Path>, amount: Amount, verdict: Verdict) -> bool {
+        let what = name.map_or(What::Nothing, |name| What::Place(name.as_os_str().to_owned()));
+        self.audit.tell(peer, Action::Raw, what, amount, verdict)
     }
 
     /// With `--once`, ends the server: a client has come to its end.

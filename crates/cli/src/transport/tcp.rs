@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use link::raw::RawStream;
-use link::{ConnectError, Link, Listener, TcpEndpoint, TcpLink, TcpOptions};
+use link::{ConnectError, Link, Listener, Note, TcpEndpoint, TcpLink, TcpOptions};
 use seal::Key;
 
-use super::{Bind, Connect, Note, RawLink, RawListener};
+use super::{Bind, Connect, RawLink, RawListener};
 
 /// TCP, and its flags.
 #[derive(Debug, clap::Args)]

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use clap::ValueEnum;
 use link::raw::RawPort;
-use link::{Congestion, ConnectError, Link, Listener, UdpEndpoint, UdpLink, UdpOptions};
+use link::{Congestion, ConnectError, Link, Listener, Note, UdpEndpoint, UdpLink, UdpOptions};
 use seal::Key;
 use session::raw;
 
-use super::{Bind, Connect, Note, RawLink, RawListener};
+use super::{Bind, Connect, RawLink, RawListener};
 use crate::units;
 
 /// The smallest IP packet that every IPv6 path carries (RFC 8200 section 5): with less nobody needs to try.
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn flags_become_options() {
-        let note: Note = std::sync::Arc::new(|_: &str| ());
+        let note: Note = std::sync::Arc::new(|_: &link::Notice<'_>| ());
         let flags: UdpFlags = parse("--rate 20mbit --congestion cubic --mtu 9000").unwrap();
         let options = flags.options(note.clone());
         assert_eq!((options.congestion, options.rate), (Congestion::Cubic, Some(20_000_000)));

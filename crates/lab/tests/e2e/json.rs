@@ -12,7 +12,7 @@ use crate::valve::Valve;
 
 /// The documented fields of each event, and the kind of value each has: text, number, flag. What may be missing has a
 /// question mark.
-const FIELDS: [(&str, &str); 9] = [
+const FIELDS: [(&str, &str); 10] = [
     ("ready", "program:t version:t address:t dir:t"),
     ("start", "program:t version:t side:t peer:t software:t name:t files:n directories:n bytes:n"),
     (
@@ -31,6 +31,10 @@ const FIELDS: [(&str, &str); 9] = [
         "peer:t side:t name:t complete:f verified:n already_there:n directories:n kept:n differs:n damaged:n changed:n \
          unreadable:n refused:n skipped:n bytes:n moved:n seconds:n bytes_per_second:n exit_code:n packets:n? lost:n? \
          parts:n? sent_again:n? wire_bytes:n? rtt_min_ms:n? rtt_avg_ms:n? datagram:n? limiter:t?",
+    ),
+    (
+        "audit",
+        "time:t peer:t key:null action:t path:t name:t? entries:n bytes:n moved:n verdict:t outcomes:o? why:t?",
     ),
     ("error", "message:t exit_code:n peer:t?"),
     ("stopped", ""),
@@ -52,6 +56,8 @@ fn checked(output: &str) -> Vec<Value> {
                 (None, _) => kind.ends_with('?'),
                 (Some(value), "t") => value.is_string(),
                 (Some(value), "n") => value.is_number(),
+                (Some(value), "o") => value.is_object(),
+                (Some(value), "null") => value.is_null(),
                 (Some(value), _) => value.is_boolean(),
             };
             assert!(fits, "{name} in {object}");
@@ -114,7 +120,7 @@ fn a_transfer_is_told_from_start_to_done_on_both_sides(transport: Transport) {
         objects.iter().filter(kept).cloned().collect::<Vec<_>>()
     };
     assert_eq!(events(&without_progress(&client)), ["start", "file", "done"]);
-    assert_eq!(events(&without_progress(&server)), ["ready", "start", "file", "done", "stopped"]);
+    assert_eq!(events(&without_progress(&server)), ["ready", "start", "file", "done", "audit", "stopped"]);
 
     for (objects, side, other) in
         [(&client, "sender", transport.server()), (&server, "receiver", transport.client())]

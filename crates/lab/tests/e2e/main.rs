@@ -27,6 +27,7 @@ mod rogue;
 mod scene;
 mod valve;
 
+mod audit;
 mod clients;
 mod errors;
 mod json;

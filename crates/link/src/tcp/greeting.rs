@@ -13,9 +13,9 @@ use seal::{
 use socket2::SockRef;
 
 use super::sealed::Sealed;
-use super::socket::{Note, TcpOptions, is_shortage, wait};
+use super::socket::{TcpOptions, is_shortage, wait};
 use super::{TcpLink, is_passing};
-use crate::ConnectError;
+use crate::{ConnectError, Note, Notice};
 
 /// How long a handshake may take.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -27,11 +27,12 @@ const MOST_WAITING: usize = 512;
 /// bytes are unread would break the connection, and look like an accident.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
 const FAREWELL_LEN: usize = 64 * 1024;
-/// How often it is said that somebody was turned away.
-const NOTE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long to leave the listening socket alone when this process has run out of something.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What is said of a client that keeps silent, and of one that is not waited for any longer because of a crowd.
+const TOO_SLOW: &str = "it took too long for its handshake";
+const CROWDED_OUT: &str = "too many wait for their handshake at once";
 /// What is said of a client whose handshake was good and leads nowhere.
 const RECORDED: &str = "its handshake was recorded from another connection";
 /// What the server's first bytes are when it has no key: a frame of version 1.
@@ -122,7 +123,7 @@ enum Step {
 
 impl Porch {
     pub(super) fn new(key: Key, note: Option<Note>) -> Self {
-        Self { key, waiting: Vec::new(), log: Log { note, last: None, untold: 0 }, paused: None }
+        Self { key, waiting: Vec::new(), log: Log { note }, paused: None }
     }
 
     /// Waits for the next peer that has the key: `None` once `wake` can be read.
@@ -149,6 +150,7 @@ impl Porch {
                 match step {
                     Step::Wait if guest.deadline > now => {}
                     Step::Wait if !matches!(guest.progress, Progress::Refused(_)) => {
+                        self.log.turned_away(guest.peer, TOO_SLOW);
                         self.waiting.swap_remove(at).drop_hard();
                     }
                     Step::Wait | Step::Leave => {
@@ -231,7 +233,9 @@ impl Porch {
             (largest(guest), std::cmp::Reverse(guest.deadline))
         });
         if let Some(at) = at {
-            self.waiting.swap_remove(at).drop_hard();
+            let guest = self.waiting.swap_remove(at);
+            self.log.turned_away(guest.peer, CROWDED_OUT);
+            guest.drop_hard();
         }
     }
 }
@@ -328,11 +332,9 @@ impl Guest {
     }
 }
 
-/// Says who was turned away, but not for each of a crowd.
+/// Says who was turned away.
 struct Log {
     note: Option<Note>,
-    last: Option<Instant>,
-    untold: usize,
 }
 
 impl std::fmt::Debug for Log {
@@ -342,18 +344,9 @@ impl std::fmt::Debug for Log {
 }
 
 impl Log {
-    fn turned_away(&mut self, peer: SocketAddr, why: &str) {
-        let Some(note) = &self.note else { return };
-        let now = Instant::now();
-        if self.last.is_some_and(|last| now - last < NOTE_INTERVAL) {
-            self.untold += 1;
-            return;
+    fn turned_away(&self, peer: SocketAddr, why: &str) {
+        if let Some(note) = &self.note {
+            note(&Notice::TurnedAway { peer, why });
         }
-        let others = match std::mem::take(&mut self.untold) {
-            0 => String::new(),
-            untold => format!(", and {untold} more before it"),
-        };
-        self.last = Some(now);
-        note(&format!("turned away {peer}: {why}{others}"));
     }
 }

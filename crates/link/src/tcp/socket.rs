@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -13,7 +12,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::TcpLink;
 use super::greeting::{Porch, greet};
-use crate::{ConnectError, Link, Listener};
+use crate::{ConnectError, Link, Listener, Note};
 
 /// How long an attempt to connect may take for each address.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -22,9 +21,6 @@ const BACKLOG: i32 = 1024;
 /// How long to leave a server alone that has run out of something.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes a line that the user should read.
-pub(super) type Note = Arc<dyn Fn(&str) + Send + Sync>;
-
 /// Settings of a TCP socket.
 #[derive(Clone, Default)]
 pub struct TcpOptions {
@@ -32,7 +28,7 @@ pub struct TcpOptions {
     pub congestion: Option<String>,
     /// What both sides must have. With it everything is sealed, without it nothing.
     pub key: Option<Key>,
-    /// Takes lines that the user should read: who was turned away because of the key.
+    /// Takes notices of who was turned away.
     pub note: Option<Note>,
 }
 

@@ -35,6 +35,9 @@ const GREETING_MEMORY: Duration = Duration::from_secs(60);
 /// How many different ones are counted.
 const MOST_GREETINGS: usize = 4096;
 
+/// What is said of a client whose first message does not prove that it has the key.
+const UNPROVED: &str = "it has another key, or none";
+
 /// First messages of handshakes that were answered, so that one that was recorded is of little use for a flood.
 #[derive(Debug)]
 struct Greeted {
@@ -51,6 +54,12 @@ impl Greeted {
         }
         let count = init.last_chunk().and_then(|tag| self.answers.get(tag));
         count.is_none_or(|count| *count < MOST_ANSWERS)
+    }
+
+    /// Whether this one was never counted, as far as is remembered.
+    fn is_new(&mut self, now: Instant, init: &[u8]) -> bool {
+        // This forgets what is long ago.
+        self.may_answer(now, init) && init.last_chunk().is_some_and(|tag| !self.answers.contains_key(tag))
     }
 
     fn answered(&mut self, init: &[u8]) {
@@ -126,6 +135,8 @@ pub(super) struct Server {
     resets: (Instant, u32),
     handshakes: (Instant, u32),
     greeted: Greeted,
+    /// First messages that were told of, because they did not prove the key.
+    turned_away: Greeted,
     is_wild: bool,
 }
 
@@ -137,8 +148,8 @@ impl Server {
         let host = options.key.clone().map(|key| Host::new(key, secret));
         let [resets, handshakes] = [(started, 0); 2];
         let gate = Gate::new(random()?);
-        let greeted = Greeted { since: started, answers: HashMap::new() };
-        Ok(Self { gate, started, options, queue, host, resets, handshakes, greeted, is_wild })
+        let [greeted, turned_away] = [(); 2].map(|()| Greeted { since: started, answers: HashMap::new() });
+        Ok(Self { gate, started, options, queue, host, resets, handshakes, greeted, turned_away, is_wild })
     }
 
     /// Judges a packet of nobody that is known: perhaps it makes a new peer, which is to be given it then.
@@ -169,13 +180,17 @@ impl Server {
         let Some(host) = &self.host else { return true };
         let Some((server_cid, token)) = take_retry(replies, start) else { return false };
         let init = arrival.datagram();
-        let answered = self.greeted.may_answer(now, init)
-            && may_one_more(&mut self.handshakes, now, MOST_HANDSHAKES)
-            && host.retry(init, server_cid, &token, replies);
-        if answered {
-            self.greeted.answered(init);
+        if !self.greeted.may_answer(now, init) || !may_one_more(&mut self.handshakes, now, MOST_HANDSHAKES) {
+            return false;
         }
-        answered
+        let has_key = host.retry(init, server_cid, &token, replies);
+        if has_key {
+            self.greeted.answered(init);
+        } else if self.turned_away.is_new(now, init) {
+            self.turned_away.answered(init);
+            self.options.turned_away(arrival.from, UNPROVED);
+        }
+        has_key
     }
 
     fn accept(&mut self, now: Instant, accepted: Accepted, arrival: &Arrival<'_>) -> Option<Met> {

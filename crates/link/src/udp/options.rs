@@ -2,15 +2,11 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use arq::{Config, Congestion};
 use seal::{Key, datagram};
 
-use crate::IDLE_LIMIT;
-
-/// Takes a line that the user should read.
-type Note = Arc<dyn Fn(&str) + Send + Sync>;
+use crate::{IDLE_LIMIT, Note, Notice};
 
 /// Settings of UDP links.
 #[derive(Clone, Default)]
@@ -23,7 +19,7 @@ pub struct UdpOptions {
     pub mtu: Option<u16>,
     /// What both sides must have. With it everything is sealed, without it nothing.
     pub key: Option<Key>,
-    /// Takes lines that the user should read, such as a setting of the system that is in the way.
+    /// Takes notices: settings of the system that are in the way, and on a server who was turned away.
     pub note: Option<Note>,
 }
 
@@ -53,7 +49,13 @@ impl UdpOptions {
 
     pub(super) fn say(&self, line: &str) {
         if let Some(note) = &self.note {
-            note(line);
+            note(&Notice::Advice(line));
+        }
+    }
+
+    pub(super) fn turned_away(&self, peer: SocketAddr, why: &str) {
+        if let Some(note) = &self.note {
+            note(&Notice::TurnedAway { peer, why });
         }
     }
 }

@@ -1,0 +1,289 @@
+//! The audit: who did what, how much of it, and how it ended, whatever it was.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use lab::Transport;
+use lab::process::{LIMIT, Output, run};
+use serde_json::Value;
+
+use crate::extent::halfway;
+use crate::scene::{Scene, noise, objects};
+
+over_each_transport!(
+    each_thing_that_a_client_does_has_a_line,
+    json_and_the_file_have_the_same,
+    what_is_refused_is_told_with_its_reason,
+    a_client_that_is_killed_broke_off,
+    a_server_that_is_stopped_interrupts,
+    who_has_another_key_is_turned_away,
+    who_finds_no_room_is_turned_away,
+    a_flood_of_requests_is_counted_and_not_told,
+    no_name_forges_a_line,
+    a_file_that_cannot_be_kept_safe_is_refused,
+);
+
+/// The fields of each line behind the time, the port left out.
+fn lines(output: &str) -> Vec<String> {
+    let lines = output.lines().filter_map(|line| line.strip_prefix("audit  "));
+    lines
+        .map(|line| {
+            let fields: Vec<&str> = line.split("   ").collect();
+            assert_eq!(fields.len(), 7, "{line}");
+            let (time, peer) = (fields[0], fields[1]);
+            assert!(time.len() == 20 && time.ends_with('Z') && &time[10..11] == "T", "{line}");
+            assert!(peer == "-" || peer.starts_with("127.0.0.1:"), "{line}");
+            fields[2..].join(" | ")
+        })
+        .collect()
+}
+
+fn audits(objects: &[Value]) -> Vec<&Value> {
+    objects.iter().filter(|object| object["event"] == "audit").collect()
+}
+
+fn well(output: &Output) {
+    assert_eq!(output.code(), Some(0), "{}", output.stderr);
+}
+
+fn each_thing_that_a_client_does_has_a_line(transport: Transport) {
+    let scene = Scene::new(transport);
+    scene.write("song.mp3", &noise(1, 100_000));
+    scene.write("tree/a", b"1");
+    scene.write("tree/b", b"22");
+    let server = scene.serve(&[]);
+    well(&scene.run(&server, &["song.mp3"]));
+    well(&scene.run(&server, &["song.mp3"]));
+    well(&scene.run(&server, &["tree"]));
+    well(&scene.run(&server, &["get", "received-song.mp3", "--to", "back"]));
+    let talk = "hello\nls\nls received-tree\nchdir received-tree\nstream --count 3 --interval 1ms\n1000\n";
+    well(&scene.say(&server, talk));
+    let output = server.stop().unwrap();
+    let expected = [
+        "no key | put | song.mp3 as received-song.mp3 | 100000 bytes | verified",
+        "no key | put | song.mp3 as received-song.mp3 | 100000 bytes, 0 moved | already-there",
+        "no key | put | tree as received-tree and 2 more | 3 bytes | verified",
+        "no key | get | received-song.mp3 | 100000 bytes | verified",
+        "no key | echo | - | 5 bytes | done",
+        "no key | list | . | 2 entries | done",
+        "no key | list | received-tree | 2 entries | done",
+        "no key | chdir | received-tree | - | done",
+        "no key | stream | 256 bytes every 1 ms | 3 packets | done",
+        "no key | generate | 1000 characters, seed 0 | 1000 bytes | verified",
+    ];
+    assert_eq!(lines(&output.stdout), expected, "{}", output.stdout);
+    assert_eq!(output.stderr, "");
+}
+
+fn json_and_the_file_have_the_same(transport: Transport) {
+    let scene = Scene::new(transport);
+    let keygen = run(transport.server(), ["keygen", "k", "--json"], scene.root(), LIMIT).unwrap();
+    let key = objects(&keygen.stdout)[0]["key"].clone();
+    scene.write("song.mp3", &noise(1, 100_000));
+    scene.write("tree/a", b"1");
+    let log = scene.root().join("audit.jsonl");
+    let file = format!("--audit={}", log.display());
+    for voice in ["--json", "-q"] {
+        let server = scene.serve(&["--key-file=k", &file, voice]);
+        for args in [&["song.mp3", "tree"][..], &["get", "nothing"]] {
+            scene.run(&server, &[&["--key-file=../k"], args].concat());
+        }
+        let stdout = server.stop().unwrap().stdout;
+        let logged = objects(&fs::read_to_string(&log).unwrap());
+        let entries = audits(&logged);
+        if voice == "--json" {
+            let printed = objects(&stdout);
+            assert_eq!(audits(&printed), entries);
+            assert!(printed.iter().all(|object| object["event"] != "audit-file"));
+            let put = entries[0];
+            assert_eq!(
+                (&put["action"], &put["key"], &put["verdict"]),
+                (&"put".into(), &key, &"verified".into())
+            );
+            assert_eq!((&put["path"], &put["name"]), (&"song.mp3".into(), &"received-song.mp3".into()));
+            assert_eq!(
+                (&put["entries"], &put["bytes"], &put["moved"]),
+                (&3.into(), &100_001.into(), &100_001.into())
+            );
+            let refused = entries[1];
+            assert_eq!((&refused["action"], &refused["verdict"]), (&"get".into(), &"refused".into()));
+            assert_eq!(refused["why"], "nothing: no such file or directory");
+            let files: Vec<&Value> = logged
+                .iter()
+                .filter(|object| object["event"] == "audit-file")
+                .map(|file| &file["path"])
+                .collect();
+            assert_eq!(files, ["song.mp3", "tree/a", "tree"]);
+        } else {
+            // It goes on where it was.
+            assert_eq!(entries.len(), 4);
+            assert_eq!(entries[2]["verdict"], "already-there");
+            assert_eq!(lines(&stdout), [""; 0]);
+        }
+    }
+    assert_eq!(fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+fn what_is_refused_is_told_with_its_reason(transport: Transport) {
+    let scene = Scene::new(transport);
+    scene.write("song.mp3", b"song");
+    scene.write("long.mp3", &noise(1, 5000));
+    let server = scene.serve(&["--read-only"]);
+    assert_eq!(scene.run(&server, &["song.mp3"]).code(), Some(5));
+    assert_eq!(scene.run(&server, &["get", "../from/song.mp3", "x"]).code(), Some(5));
+    let output = server.stop().unwrap();
+    let expected = [
+        "no key | put | song.mp3 | 0 bytes | refused: this server takes no files",
+        "no key | get | ../from/song.mp3 and 1 more | 0 bytes | refused: ../from/song.mp3: its path has a part that is . or ..",
+    ];
+    assert_eq!(lines(&output.stdout), expected, "{}", output.stdout);
+
+    let server = scene.serve(&["--max-file-size", "1000"]);
+    assert_eq!(scene.run(&server, &["long.mp3"]).code(), Some(5));
+    assert_eq!(scene.run(&server, &["long.mp3", "song.mp3"]).code(), Some(5));
+    let output = server.stop().unwrap();
+    let [one, two] = &lines(&output.stdout)[..] else { panic!("{}", output.stdout) };
+    assert!(one.starts_with("no key | put | long.mp3 | 0 bytes | refused: "), "{one}");
+    assert_eq!(two, "no key | put | long.mp3 and 1 more | 4 bytes | mixed: 1 verified, 1 refused");
+}
+
+fn a_client_that_is_killed_broke_off(transport: Transport) {
+    let scene = Scene::new(transport);
+    // More than all sockets on the way hold.
+    scene.write("film.mp4", &noise(1, 40_000_000));
+    let server = scene.serve(&[]);
+    let (client, valve) = halfway(&scene, &server, 1_000_000, &["film.mp4"]);
+    client.kill().unwrap();
+    valve.open(u64::MAX / 2);
+    let line =
+        server.process().wait_for_line(LIMIT, |line| line.contains("broke-off").then(|| line.to_owned()));
+    let line = lines(&line.unwrap()).remove(0);
+    assert!(line.starts_with("no key | put | film.mp4 | 0 bytes, "), "{line}");
+    let moved: u64 =
+        line.split([',', '|']).nth(4).unwrap().trim().strip_suffix(" moved").unwrap().parse().unwrap();
+    assert!((500_000..40_000_000).contains(&moved), "{line}");
+}
+
+fn a_server_that_is_stopped_interrupts(transport: Transport) {
+    let scene = Scene::new(transport);
+    scene.write("film.mp4", &noise(1, 4_000_000));
+    let server = scene.serve(&[]);
+    let (client, valve) = halfway(&scene, &server, 1_000_000, &["--retry", "0", "film.mp4"]);
+    server.process().terminate().unwrap();
+    let output = server.wait(LIMIT).unwrap();
+    let [line] = &lines(&output.stdout)[..] else { panic!("{}", output.stdout) };
+    assert!(
+        line.starts_with("no key | put | film.mp4 | 0 bytes, ") && line.ends_with("| interrupted"),
+        "{line}"
+    );
+    client.kill().unwrap();
+    drop(valve);
+}
+
+fn who_has_another_key_is_turned_away(transport: Transport) {
+    let scene = Scene::new(transport);
+    for name in ["k", "other"] {
+        well(&run(transport.server(), ["keygen", name], scene.root(), LIMIT).unwrap());
+    }
+    scene.write("song.mp3", b"song");
+    let server = scene.serve(&["--key-file=k"]);
+    assert_ne!(scene.run(&server, &["--key-file=../other", "song.mp3"]).code(), Some(0));
+    let why = match transport {
+        Transport::Tcp => "no key | connect | - | - | turned-away: it has another key",
+        Transport::Udp => "no key | connect | - | - | turned-away: it has another key, or none",
+    };
+    let output = server.stop().unwrap();
+    let lines = lines(&output.stdout);
+    assert!(!lines.is_empty() && lines.iter().all(|line| line == why), "{}", output.stdout);
+    assert_eq!(output.stderr, "");
+}
+
+fn who_finds_no_room_is_turned_away(transport: Transport) {
+    let scene = Scene::new(transport);
+    scene.write("film.mp4", &noise(1, 4_000_000));
+    scene.write("song.mp3", b"song");
+    let server = scene.serve(&["--max-clients", "1"]);
+    let (client, _valve) = halfway(&scene, &server, 1_000_000, &["film.mp4"]);
+    assert_eq!(scene.run(&server, &["song.mp3", "--retry", "0"]).code(), Some(5));
+    let line =
+        server.process().wait_for_line(LIMIT, |line| line.contains("turned-away").then(|| line.to_owned()));
+    let expected = "no key | connect | - | - | turned-away: the server serves 1 client already";
+    assert_eq!(lines(&line.unwrap()), [expected]);
+    client.kill().unwrap();
+}
+
+fn a_flood_of_requests_is_counted_and_not_told(transport: Transport) {
+    const REQUESTS: usize = 2000;
+    let scene = Scene::new(transport);
+    let log = scene.root().join("audit.jsonl");
+    let server = scene.serve(&["--audit", log.to_str().unwrap()]);
+    let flood = scene.say(&server, "ls nothing\n".repeat(REQUESTS));
+    scene.write("song.mp3", b"song");
+    well(&scene.run(&server, &["song.mp3"]));
+    let output = server.stop().unwrap();
+    let lines = lines(&output.stdout);
+    let refused = lines.iter().filter(|line| line.contains("| list | nothing | - | refused: ")).count();
+    // 50 at once, 5 more each second.
+    let most = 50 + 5 * (flood.elapsed.as_secs() as usize + 1);
+    assert!((50..=most).contains(&refused), "{refused}, {most}");
+    let left_out = lines.iter().filter_map(|line| {
+        let line = line.strip_prefix("no key | request | - | ")?;
+        line.strip_suffix(" | left-out")?.split(' ').next()?.parse::<usize>().ok()
+    });
+    assert_eq!(refused + left_out.sum::<usize>(), REQUESTS, "{}", output.stdout);
+    assert_eq!(output.stderr.lines().count(), refused);
+    // What was done is told all the same.
+    assert!(
+        lines.iter().any(|line| line.contains("| song.mp3 as received-song.mp3 | ")),
+        "{}",
+        output.stdout
+    );
+    assert_eq!(fs::read_to_string(log).unwrap().lines().count(), lines.len() + 1);
+}
+
+fn no_name_forges_a_line(transport: Transport) {
+    let scene = Scene::new(transport);
+    let names = ["x   9 bytes   verified", "b\u{1b}[2J", "c\u{202e}3pm"];
+    for name in names {
+        scene.write(name, b"1");
+    }
+    let bytes = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    fs::write(scene.from("").join(bytes), b"1").unwrap();
+    let log = scene.root().join("audit.jsonl");
+    let server = scene.serve(&["--audit", log.to_str().unwrap()]);
+    let mut client = scene.run(&server, &["."]);
+    client.stdout.clear();
+    scene.say(&server, "ls \"a\\naudit  2026-01-01T00:00:00Z   -\"\n");
+    let output = server.stop().unwrap();
+    let text = format!("{}{}", output.stdout, output.stderr);
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{text:?}");
+    // Each has seven fields, which this looks at.
+    assert!(lines(&output.stdout).len() >= 2, "{}", output.stdout);
+    let logged = objects(&fs::read_to_string(log).unwrap());
+    assert!(logged.len() >= 2);
+}
+
+fn a_file_that_cannot_be_kept_safe_is_refused(transport: Transport) {
+    let scene = Scene::new(transport);
+    symlink(scene.root().join("elsewhere"), scene.root().join("link")).unwrap();
+    let refusal = |file: &str| {
+        let args = ["--listen", "127.0.0.1:0", "--dir", "to", "--audit", file];
+        let output = run(transport.server(), args, scene.root(), LIMIT).unwrap();
+        assert_eq!(output.stderr.lines().count(), 1, "{}", output.stderr);
+        (output.code().unwrap(), output.stderr)
+    };
+    for (file, code, why) in [
+        ("link", 6, "link"),
+        ("no/where", 6, "no such file"),
+        ("from", 6, "is a directory"),
+        ("/dev/null", 6, "not a regular file"),
+        ("to/audit", 2, "in the served directory"),
+        ("from/../to/audit", 2, "in the served directory"),
+    ] {
+        let (got, text) = refusal(file);
+        assert_eq!(got, code, "{text}");
+        assert!(text.contains(why), "{text}");
+    }
+    assert!(!scene.root().join("elsewhere").exists() && !scene.to("audit").exists());
+}
