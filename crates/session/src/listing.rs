@@ -58,81 +58,113 @@ impl Listed {
     }
 }
 
-/// What is in a directory below `root`, or the file of that path, in the order of the names.
+/// The names in a directory, one after the other in one piece of memory: there may be a million.
+#[derive(Debug, Default)]
+struct Names {
+    bytes: Vec<u8>,
+    /// Where each begins and how long it is.
+    places: Vec<(u32, u16)>,
+}
+
+impl Names {
+    /// Those of everything but partial files, in their order.
+    fn of(root: &Dir, path: &Path, beat: &mut dyn FnMut() -> Result<(), LinkError>) -> Result<Self, Failed> {
+        let mut names = Self::default();
+        for entry in root.read_dir(path)? {
+            let name = entry?.file_name();
+            if !is_part_name(&name) {
+                names.push(name.as_bytes())?;
+                beat()?;
+            }
+        }
+        let bytes = &names.bytes;
+        names.places.sort_unstable_by_key(|place| name_at(bytes, *place));
+        Ok(names)
+    }
+
+    fn push(&mut self, name: &[u8]) -> io::Result<()> {
+        let too_many = |what: &str| io::Error::other(format!("it holds more than {what}"));
+        if self.places.len() as u64 == MAX_ENTRIES {
+            return Err(too_many(&format!("{MAX_ENTRIES} files")));
+        }
+        if self.bytes.len() + name.len() > MAX_NAMES_LEN {
+            return Err(too_many(&format!("{MAX_NAMES_LEN} bytes of names")));
+        }
+        let len =
+            u16::try_from(name.len()).map_err(|_| io::Error::other("it holds a name that is too long"))?;
+        self.places.push((self.bytes.len() as u32, len));
+        self.bytes.extend_from_slice(name);
+        Ok(())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &OsStr> {
+        self.places.iter().map(|place| OsStr::from_bytes(name_at(&self.bytes, *place)))
+    }
+}
+
+fn name_at(bytes: &[u8], (start, len): (u32, u16)) -> &[u8] {
+    let start = start as usize;
+    &bytes[start..start + usize::from(len)]
+}
+
+/// Why a list does not come about.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Here(#[from] io::Error),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+/// Sends what is in a directory below `root`, or the file of that path, in the order of the names: how many things that is,
+/// or why it can't be had.
 ///
 /// A link counts as what it points to; where that is not there, or not below `root`, it is left out.
-pub(crate) fn list(
-    root: &Dir,
-    path: &Path,
-    beat: &mut dyn FnMut() -> Result<(), LinkError>,
-) -> Result<Result<Vec<Listed>, SourceError>, LinkError> {
-    let about = match root.metadata(path) {
-        Ok(about) => about,
-        Err(error) => return Ok(Err(missing(path, error))),
-    };
-    if !about.is_dir() {
-        let special = || SourceError::Special { path: path.to_owned(), hint: "" };
-        let listed = Listed::new(path.file_name().unwrap_or_default(), &about);
-        return Ok(listed.map(|listed| vec![listed]).ok_or_else(special));
-    }
-    let mut names = match names_in(root, path) {
-        Ok(names) => names,
-        Err(error) => return Ok(Err(missing(path, error))),
-    };
-    names.sort();
-    let mut listed = Vec::new();
-    for name in names {
-        beat()?;
-        if let Ok(about) = root.metadata(path.join(&name)) {
-            listed.extend(Listed::new(&name, &about));
-        }
-    }
-    Ok(Ok(listed))
-}
-
-/// The names in a directory, of everything but partial files.
-fn names_in(root: &Dir, path: &Path) -> io::Result<Vec<OsString>> {
-    let mut names = Vec::new();
-    for entry in root.read_dir(path)? {
-        let name = entry?.file_name();
-        if is_part_name(&name) {
-            continue;
-        }
-        if names.len() as u64 == MAX_ENTRIES {
-            return Err(io::Error::other(format!("it holds more than {MAX_ENTRIES} files")));
-        }
-        names.push(name);
-    }
-    Ok(names)
-}
-
-/// Sends a list to its end.
-pub(crate) fn send(link: &mut dyn Link, listed: &[Listed]) -> Result<(), LinkError> {
-    let mut page = PageBuilder::default();
-    for one in listed {
-        page.push(&one.entry());
-        if page.is_full() {
-            link.send(&Message::Entries(page.page()))?;
-            page.clear();
-        }
-    }
-    if !page.is_empty() {
-        link.send(&Message::Entries(page.page()))?;
-    }
-    link.send(&Message::End(Part::Listing))
-}
-
-/// Reads a directory and sends what is in it: how many things that is, or why it can't be had.
 pub(crate) fn answer(
     link: &mut dyn Link,
     root: &Dir,
     path: &Path,
 ) -> Result<Result<u64, SourceError>, LinkError> {
-    let mut pulse = Pulse::new();
-    match list(root, path, &mut || pulse.beat(link))? {
-        Ok(listed) => send(link, &listed).map(|()| Ok(listed.len() as u64)),
-        Err(error) => Ok(Err(error)),
+    let about = match root.metadata(path) {
+        Ok(about) => about,
+        Err(error) => return Ok(Err(missing(path, error))),
+    };
+    if !about.is_dir() {
+        let Some(listed) = Listed::new(path.file_name().unwrap_or_default(), &about) else {
+            return Ok(Err(SourceError::Special { path: path.to_owned(), hint: "" }));
+        };
+        return send(link, std::iter::once(listed)).map(Ok);
     }
+    let mut pulse = Pulse::new();
+    let names = match Names::of(root, path, &mut || pulse.beat(link)) {
+        Ok(names) => names,
+        Err(Failed::Here(error)) => return Ok(Err(missing(path, error))),
+        Err(Failed::Link(error)) => return Err(error),
+    };
+    // What is gone by now, or can't be looked at, is left out.
+    let look = |name: &OsStr| root.metadata(path.join(name)).ok().and_then(|about| Listed::new(name, &about));
+    send(link, names.iter().filter_map(look)).map(Ok)
+}
+
+/// Sends a list to its end, each page as soon as it is full: how long it is.
+fn send(link: &mut dyn Link, listed: impl Iterator<Item = Listed>) -> Result<u64, LinkError> {
+    let mut page = PageBuilder::default();
+    let mut pulse = Pulse::new();
+    let mut count = 0;
+    for one in listed {
+        count += 1;
+        page.push(&one.entry());
+        if page.is_full() {
+            link.send(&Message::Entries(page.page()))?;
+            page.clear();
+        }
+        pulse.beat(link)?;
+    }
+    if !page.is_empty() {
+        link.send(&Message::Entries(page.page()))?;
+    }
+    link.send(&Message::End(Part::Listing))?;
+    Ok(count)
 }
 
 /// A list as it comes in.
