@@ -1,11 +1,12 @@
 //! The receiving side of a transfer.
 
 mod decide;
+mod open;
 mod plain;
 mod settle;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
@@ -228,8 +229,10 @@ struct Receiving<'a> {
     is_at_rest: bool,
     /// What became of the chunks of a plain transfer, once it is known.
     faults: Option<Faults>,
-    /// Files of a plain transfer that are complete as far as they will be, and not open: to be looked at one after the other.
-    waiting: Vec<u32>,
+    /// Files of which nothing more will come, and that are not open: to be opened one after the other.
+    waiting: VecDeque<u32>,
+    /// Those of them that were opened and go on to their verdicts by themselves.
+    begun: HashSet<u32>,
     /// Whether the sender has said that this round's chunks are over.
     chunks_over: bool,
     began: Instant,
@@ -280,7 +283,8 @@ impl<'a> Receiving<'a> {
             failure: None,
             is_at_rest: false,
             faults: None,
-            waiting: Vec::new(),
+            waiting: VecDeque::new(),
+            begun: HashSet::new(),
             chunks_over: false,
             began: Instant::now(),
             path: PathTeller::default(),

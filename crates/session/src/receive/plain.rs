@@ -4,7 +4,6 @@ use framing::{ChunkSet, Message, Part};
 use link::Link;
 
 use super::Receiving;
-use super::settle::MAX_OPEN;
 use super::state::{Active, Phase};
 use crate::SessionError;
 use crate::events::Faults;
@@ -60,22 +59,12 @@ impl Receiving<'_> {
                 Phase::Filling { left, open: false } => {
                     active.was_closed |= left > 0;
                     active.phase = Phase::Filling { left: 0, open: false };
-                    self.waiting.push(file);
+                    self.waiting.push_back(file);
                 }
                 _ => self.finish(file),
             }
         }
-        self.waiting.reverse();
         self.begin_waiting();
-    }
-
-    /// Begins with files that are not open, as many as may be.
-    pub(super) fn begin_waiting(&mut self) {
-        while self.open_parts < MAX_OPEN
-            && let Some(file) = self.waiting.pop()
-        {
-            self.begin_if_complete(file);
-        }
     }
 
     /// Removes what came, which nothing can be added to.

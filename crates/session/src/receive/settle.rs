@@ -7,28 +7,27 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use framing::{ChunkSet, Message, Sent, SentOutcome, Stored, Verdict};
-use link::{ChunkRun, IDLE_LIMIT, Link, LinkError};
+use link::{ChunkRun, Link, LinkError};
 
 use super::Receiving;
 use super::decide::from_start;
+use super::open::{max_open, open_file};
 use super::state::{Active, Phase};
 use crate::SessionError;
 use crate::compare::Comparison;
 use crate::events::{Event, Faults, FileReport, Outcome, Side};
 use crate::hello::{Pulse, WORKING_INTERVAL, misbehaved};
 use crate::history::Progress;
-use crate::intake::{Destination, Happened};
+use crate::intake::Happened;
 use crate::store::{Committed, Finished, MANY, StoreError};
 
 /// Files that may be verified where they lie at a time.
 const MAX_VERIFYING: usize = 32;
-/// Partial files that may be open at a time in one transfer.
-pub(super) const MAX_OPEN: usize = 1024;
 
 impl Receiving<'_> {
     /// Hands bytes of one file to the writer.
     pub(super) fn write_file(&mut self, file: u32, run: ChunkRun) -> Result<(), LinkError> {
-        if self.open_parts >= 4 * MAX_OPEN && self.active.get(&file).is_some_and(Active::is_closed) {
+        if self.open_parts >= 4 * max_open() && self.active.get(&file).is_some_and(Active::is_closed) {
             self.wait_for_open()?;
         }
         // A file that failed is not active any more; what still comes for it is thrown away.
@@ -48,7 +47,7 @@ impl Receiving<'_> {
         if left == 0 {
             self.unfinished.remove(&file);
         }
-        if left == 0 && self.open_parts > MAX_OPEN && (active.there.is_none() || self.plain) {
+        if left == 0 && self.open_parts > max_open() && (active.there.is_none() || self.plain) {
             // Too many wait for their digests, or for the end of a plain transfer: this one is closed, and read again then.
             self.open_parts -= 1;
             active.fill(ChunkSet::from(0..active.chunks.end - active.chunks.start));
@@ -61,38 +60,10 @@ impl Receiving<'_> {
         if let Some(entry) = self.manifest.get(file) {
             self.caller.observer.event(&Event::Moved { bytes, path: OsStr::from_bytes(entry.path) });
         }
-        if !open && self.open_parts > MAX_OPEN {
+        if !open && self.open_parts > max_open() {
             self.close_unfinished(file);
         }
         Ok(())
-    }
-
-    /// Waits until fewer files are open: those that are complete are being hashed and flushed.
-    fn wait_for_open(&mut self) -> Result<(), LinkError> {
-        while self.open_parts >= 4 * MAX_OPEN {
-            match self.intake.wait(IDLE_LIMIT) {
-                Some(happened) => self.take_in(happened),
-                None => return Err(LinkError::Damaged("too many files are unfinished at the same time")),
-            }
-        }
-        Ok(())
-    }
-
-    /// Closes an unfinished file until more of it comes, because too many are open. Where much is lost on the way, thousands of
-    /// small files may each wait for a piece.
-    fn close_unfinished(&mut self, newest: u32) {
-        // The one that was begun last before the newest: what it waits for will take longest to be sent again.
-        let before = self.unfinished.range(..newest).next_back();
-        let Some(&file) = before.or_else(|| self.unfinished.range(newest + 1..).next()) else { return };
-        self.unfinished.remove(&file);
-        if let Some(active) = self.active.get_mut(&file)
-            && let Phase::Filling { left, open: true } = active.phase
-        {
-            active.phase = Phase::Filling { left, open: false };
-            active.was_closed = true;
-            self.open_parts -= 1;
-            self.intake.drop_file(file, false);
-        }
     }
 
     /// Takes in what the sender says of a file.
@@ -149,9 +120,10 @@ impl Receiving<'_> {
             self.take_in(happened);
         }
         self.verify_more();
+        self.begin_waiting();
     }
 
-    fn take_in(&mut self, happened: Happened) {
+    pub(super) fn take_in(&mut self, happened: Happened) {
         match happened {
             Happened::Written { file, part } => {
                 if let Some(active) = self.active.get_mut(&file) {
@@ -200,23 +172,8 @@ impl Receiving<'_> {
         self.begin_if_complete(file);
     }
 
-    /// Begins with a file of which nothing has to come once its digest is known, so that not all of them are open at the
-    /// same time.
-    pub(super) fn begin_if_complete(&mut self, file: u32) {
-        if self.is_open_end() {
-            return;
-        }
-        let Some(active) = self.active.get_mut(&file).filter(|active| active.there.is_some()) else { return };
-        if let Phase::Filling { left: 0, open: false } = active.phase {
-            self.open_parts += 1;
-            active.phase = Phase::Hashing;
-            open_file(&self.intake, &self.manifest, file, active, self.plain);
-            self.intake.complete(file);
-        }
-    }
-
     /// Whether it is not known yet what became of the chunks of a plain transfer.
-    const fn is_open_end(&self) -> bool {
+    pub(super) const fn is_open_end(&self) -> bool {
         self.plain && self.faults.is_none()
     }
 
@@ -252,6 +209,7 @@ impl Receiving<'_> {
                 } else if here != there {
                     active.part = Some(part);
                     active.phase = Phase::Differs;
+                    self.begun.remove(&file);
                     return;
                 }
                 let Some(entry) = self.manifest.get(file) else { return };
@@ -327,6 +285,7 @@ impl Receiving<'_> {
 
     fn judge_as(&mut self, index: u32, verdict: Verdict<'_>, name: &OsStr, outcome: Outcome<'_>) {
         self.verifying.remove(&index);
+        self.begun.remove(&index);
         let name = &*self.store.path_in_whole(name);
         let active = self.active.remove(&index);
         if let Some(active) = &active {
@@ -385,7 +344,6 @@ impl Receiving<'_> {
     pub(super) fn settle(&mut self, link: &mut dyn Link) -> Result<(), SessionError> {
         loop {
             self.absorb();
-            self.begin_waiting();
             self.tell(&mut |message| link.send(message))?;
             if let Some(failure) = self.failure.take() {
                 return Err(failure.into());
@@ -444,7 +402,17 @@ impl Receiving<'_> {
                 held = ChunkSet::new();
             }
             held.extend(from_start(&self.holes.within(active.chunks.clone()), active.chunks.start).ranges());
+            let here = active.here;
             active.fill(held);
+            if let (Phase::Filling { left: 0, .. }, Some(here)) = (&active.phase, here) {
+                // There is nothing that could be sent again.
+                if let Some(part) = active.part.take() {
+                    // It is only left over, then.
+                    let _ = part.remove();
+                }
+                self.judge(compared.file, Verdict::Differs(here), OsStr::new(""));
+                continue;
+            }
             wanted.extend(active.wanted().ranges());
         }
         Ok(wanted)
@@ -494,25 +462,4 @@ impl Receiving<'_> {
 fn now() -> (i64, u32) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (since.as_secs() as i64, since.subsec_nanos())
-}
-
-fn open_file(
-    intake: &crate::intake::Intake,
-    manifest: &framing::Manifest,
-    file: u32,
-    active: &mut Active,
-    plain: bool,
-) {
-    let begun = std::mem::replace(&mut active.begun, true);
-    intake.open(
-        file,
-        Destination {
-            target: active.target.clone(),
-            len: manifest.get(file).map_or(0, |entry| entry.len()),
-            part: active.part.take(),
-            held: active.held.clone(),
-            hashed_last: active.was_closed,
-            anew: plain && !begun,
-        },
-    );
 }
