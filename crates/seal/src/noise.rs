@@ -198,3 +198,96 @@ pub(crate) fn split(mut state: snow::HandshakeState) -> [Secret; 2] {
     second.zeroize();
     secrets
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Points of small order: each gives the same shared secret, zero, to everybody.
+    const POINTS: [[u8; 32]; 5] = {
+        let (mut one, mut below, mut prime, mut above) = ([0; 32], [0xff; 32], [0xff; 32], [0xff; 32]);
+        one[0] = 1;
+        (below[0], prime[0], above[0]) = (0xec, 0xed, 0xee);
+        (below[31], prime[31], above[31]) = (0x7f, 0x7f, 0x7f);
+        [[0; 32], one, below, prime, above]
+    };
+
+    /// Somebody who has the key, and sends this instead of an ephemeral public key.
+    struct Forger([u8; 32]);
+
+    impl CryptoResolver for Forger {
+        fn resolve_rng(&self) -> Option<Box<dyn types::Random>> {
+            Some(Box::new(System))
+        }
+
+        fn resolve_dh(&self, _: &DHChoice) -> Option<Box<dyn types::Dh>> {
+            Some(Box::new(Self(self.0)))
+        }
+
+        fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn types::Hash>> {
+            Parts(Ephemeral::Fresh).resolve_hash(choice)
+        }
+
+        fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn types::Cipher>> {
+            Parts(Ephemeral::Fresh).resolve_cipher(choice)
+        }
+    }
+
+    impl types::Dh for Forger {
+        fn name(&self) -> &'static str {
+            "25519"
+        }
+
+        fn pub_len(&self) -> usize {
+            32
+        }
+
+        fn priv_len(&self) -> usize {
+            32
+        }
+
+        fn set(&mut self, _: &[u8]) {}
+
+        fn generate(&mut self, _: &mut dyn types::Random) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn pubkey(&self) -> &[u8] {
+            &self.0
+        }
+
+        fn privkey(&self) -> &[u8] {
+            &[0; 32]
+        }
+
+        fn dh(&self, _: &[u8], out: &mut [u8]) -> Result<(), Error> {
+            out[..32].fill(0);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_secret_that_everybody_knows_is_not_agreed_on() {
+        let key = Key::from_bytes([7; 32]);
+        let honest = || builder(&key, Ephemeral::Fresh, b"").unwrap();
+        let forger = |point| {
+            let parts = Box::new(Forger(point));
+            Builder::with_resolver(PATTERN.parse().unwrap(), parts).psk(0, key.bytes()).unwrap()
+        };
+        for point in POINTS {
+            let (mut hello, mut reply) = ([0; 48], [0; 48]);
+            let (mut client, mut server) =
+                (forger(point).build_initiator().unwrap(), honest().build_responder().unwrap());
+            client.write_message(&[], &mut hello).unwrap();
+            server.read_message(&hello, &mut []).unwrap();
+            assert!(matches!(server.write_message(&[], &mut reply), Err(Error::Dh)), "{point:02x?}");
+
+            let (mut client, mut server) =
+                (honest().build_initiator().unwrap(), forger(point).build_responder().unwrap());
+            client.write_message(&[], &mut hello).unwrap();
+            server.read_message(&hello, &mut []).unwrap();
+            server.write_message(&[], &mut reply).unwrap();
+            assert!(matches!(client.read_message(&reply, &mut []), Err(Error::Dh)), "{point:02x?}");
+        }
+    }
+}
