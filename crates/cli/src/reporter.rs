@@ -52,6 +52,8 @@ struct State {
     is_plain: bool,
     /// Whether the other side makes the file now that is to be received.
     is_made: bool,
+    /// Whether neither start nor progress is told of.
+    is_mute: bool,
     told: Instant,
     checksum: &'static str,
 }
@@ -104,6 +106,11 @@ impl Reporter {
         self.state().plan.as_ref().map(|plan| (plan.side, plan.label()))
     }
 
+    /// Does not tell of the start of the next transfer, nor of its progress.
+    pub(crate) fn mute(&self) {
+        self.state().is_mute = true;
+    }
+
     /// Takes the bars away.
     pub(crate) fn clear(&self) {
         if let Some(bars) = self.state().bars.take() {
@@ -111,15 +118,22 @@ impl Reporter {
         }
     }
 
+    /// What the end of a transfer means.
+    pub(crate) fn exit(&self, summary: &Summary) -> Exit {
+        let state = self.state();
+        let Some(plan) = &state.plan else { return Exit::Done };
+        match Exit::of_summary(summary, plan.side) {
+            Exit::LocalFile if plan.side == Side::Receiver && !state.is_unwritable => Exit::Refused,
+            exit => exit,
+        }
+    }
+
     /// Tells of the end of a transfer, and what it means.
     pub(crate) fn finish(&self, summary: &Summary) -> Exit {
         self.clear();
+        let exit = self.exit(summary);
         let state = self.state();
-        let Some(plan) = &state.plan else { return Exit::Done };
-        let exit = match Exit::of_summary(summary, plan.side) {
-            Exit::LocalFile if plan.side == Side::Receiver && !state.is_unwritable => Exit::Refused,
-            exit => exit,
-        };
+        let Some(plan) = &state.plan else { return exit };
         if plan.extent.files + plan.extent.directories > 1 {
             let name = (!plan.is_more).then_some(&*plan.name);
             let mut lines = self.view.summary(summary, plan.side, name, &state.stored, plan.extent.held);
@@ -168,7 +182,7 @@ impl Reporter {
     /// Tells of the start, once it is known what is transferred and with whom: a client plans before it is greeted.
     fn start(&self, state: &mut State) {
         let (Some(plan), Some(software)) = (&mut state.plan, &state.software) else { return };
-        if std::mem::replace(&mut plan.is_told, true) {
+        if std::mem::replace(&mut plan.is_told, true) || state.is_mute {
             return;
         }
         let mut object = json::event("start");
@@ -195,7 +209,7 @@ impl Reporter {
     }
 
     fn progress(&self, state: &mut State) {
-        if !self.screen.voice().json || state.told.elapsed() < PROGRESS_INTERVAL {
+        if !self.screen.voice().json || state.is_mute || state.told.elapsed() < PROGRESS_INTERVAL {
             return;
         }
         state.told = Instant::now();
@@ -220,7 +234,8 @@ impl Reporter {
         self.screen.object(&object.into());
     }
 
-    fn file(&self, report: &FileReport<'_>) {
+    /// Takes note of a file, and does not tell of it: what is known of the whole transfer.
+    pub(crate) fn learn(&self, report: &FileReport<'_>) -> Extent {
         let mut state = self.state();
         if let Outcome::Verified(digest) | Outcome::AlreadyThere(digest) = report.outcome {
             state.checksum = digest.checksum().name();
@@ -232,10 +247,14 @@ impl Reporter {
         }
         state.is_plain |= report.faults.is_some();
         state.is_unwritable |= matches!(report.outcome, Outcome::Failed(_));
-        let extent = state.plan.as_mut().map_or_else(Extent::default, |plan| {
+        state.plan.as_mut().map_or_else(Extent::default, |plan| {
             plan.is_more |= Path::new(report.path).iter().next() != Some(&plan.name);
             plan.extent
-        });
+        })
+    }
+
+    fn file(&self, report: &FileReport<'_>) {
+        let extent = self.learn(report);
         let is_shown = match report.outcome {
             _ if self.screen.voice().verbose => true,
             Outcome::Directory => extent.files + extent.directories == 1,
@@ -412,6 +431,7 @@ impl State {
             path: None,
             is_plain: false,
             is_made: false,
+            is_mute: false,
             told: now,
             checksum: "",
         }

@@ -95,13 +95,31 @@ impl Audit {
     ) -> bool {
         let who = Who { peer: Some(peer), key: self.screen.key() };
         let record = Record { at: Timestamp::now(), who, action, what, amount, verdict };
-        if !record.is_weighty() && !self.rations().inside.take(Instant::now(), peer.ip()) {
+        let is_told =
+            record.is_weighty() || self.count(self.rations().inside.take(Instant::now(), peer.ip()));
+        if is_told {
+            self.write(&record);
+        }
+        is_told
+    }
+
+    /// Whether a line may be written on a detail of what this client does that costs it next to nothing. If not, it counts as
+    /// left out.
+    pub(super) fn may_tell(&self, peer: SocketAddr) -> bool {
+        self.count(self.rations().inside.take_detail(Instant::now(), peer.ip()))
+    }
+
+    fn count(&self, may: bool) -> bool {
+        if !may {
             // When its queue is full it is awake.
             let _ = self.words.try_send(Word::LeftOut);
-            return false;
         }
-        self.write(&record);
-        true
+        may
+    }
+
+    /// Whether nothing may be told now of what costs this client next to nothing.
+    pub(super) fn is_short(&self, peer: SocketAddr) -> bool {
+        self.rations().inside.is_short(Instant::now(), peer.ip())
     }
 
     /// Takes note, in the file only, of one file of a transfer.

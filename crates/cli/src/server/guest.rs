@@ -13,10 +13,6 @@ use crate::exit::{self, Exit};
 use crate::reporter::Reporter;
 use crate::{json, report};
 
-/// Files of a transfer that did not arrive and have an entry of their own in the audit. A client can name a million that
-/// are refused; the counts have them all.
-const MOST_FAILED: u64 = 1000;
-
 /// The observer of one client's conversation.
 pub(super) struct Guest<'a> {
     house: &'a House,
@@ -36,7 +32,8 @@ struct Pending {
     /// Bytes of files that crossed the link, and of those that were verified.
     moved: u64,
     verified: u64,
-    failed: u64,
+    /// Whether too much was told of its host already.
+    is_short: bool,
     /// Why the first file that did not arrive did not.
     why: String,
 }
@@ -99,11 +96,17 @@ impl<'a> Guest<'a> {
     }
 
     fn transferred(&self, summary: &Summary) {
-        self.note(self.reporter.finish(summary));
+        self.note(self.reporter.exit(summary));
+        let pending = self.pending();
+        let is_told = pending.as_ref().is_none_or(|pending| !pending.is_short || pending.is_lasting(summary));
+        let why = pending.as_ref().map(|pending| pending.why.clone()).unwrap_or_default();
+        drop(pending);
+        if is_told {
+            self.reporter.finish(summary);
+        }
         self.reporter.renew();
-        let why = self.pending().as_mut().map(|pending| std::mem::take(&mut pending.why));
         let amount = Amount::Files { bytes: summary.bytes, moved: summary.moved };
-        self.conclude(Some(amount), Verdict::of(summary, why.unwrap_or_default()));
+        self.conclude(Some(amount), Verdict::of(summary, why));
     }
 
     fn answered(&self, answer: Answer<'_>) {
@@ -132,21 +135,44 @@ impl<'a> Guest<'a> {
         self.reporter.renew();
     }
 
-    fn file(&self, report: &FileReport<'_>) {
-        let action = match &mut *self.pending() {
-            Some(pending) => pending.file(report).then_some(pending.action),
-            None => None,
+    fn file(&self, event: &Event<'_>, report: &FileReport<'_>) {
+        let Some((action, is_short)) = self.pending().as_mut().map(|pending| {
+            pending.file(report);
+            (pending.action, pending.is_short)
+        }) else {
+            return;
         };
-        if let Some(action) = action {
+        let is_told = match report.outcome {
+            // A client can name a million that are refused.
+            Outcome::Refused(_) | Outcome::Failed(_) | Outcome::Unreadable(_) | Outcome::Changed => {
+                self.house.audit.may_tell(self.peer)
+            }
+            Outcome::AlreadyThere(_) | Outcome::Kept | Outcome::Directory => !is_short,
+            Outcome::Verified(_) | Outcome::Differs { .. } | Outcome::Damaged { .. } => {
+                !is_short || action != Action::Generate
+            }
+        };
+        if is_told {
+            self.reporter.event(event);
             self.house.audit.file(self.peer, action, report);
+        } else {
+            self.reporter.learn(report);
         }
+    }
+
+    fn asked(&self, request: &Request<'_>) {
+        let is_short = self.house.audit.is_short(self.peer);
+        if is_short {
+            self.reporter.mute();
+        }
+        *self.pending() = Some(Pending::of(request, is_short));
     }
 }
 
 impl Observer for Guest<'_> {
     fn event(&self, event: &Event<'_>) {
         match *event {
-            Event::Asked(request) => *self.pending() = Some(Pending::of(&request)),
+            Event::Asked(request) => self.asked(&request),
             Event::Offered { entries, path } => {
                 if let Some(pending) = &mut *self.pending() {
                     pending.what = files(path, entries);
@@ -155,23 +181,23 @@ impl Observer for Guest<'_> {
             Event::Transferred { summary } => self.transferred(summary),
             Event::Answered(answer) => self.answered(answer),
             Event::Declined { refusal, why } => self.declined(Exit::of_refusal(refusal), why),
-            _ => {
-                match event {
-                    Event::Planned { files, directories, .. } => {
-                        if let Some(pending) = &mut *self.pending() {
-                            pending.planned(files + directories);
-                        }
-                    }
-                    Event::Moved { bytes, .. } => {
-                        if let Some(pending) = &mut *self.pending() {
-                            pending.moved += bytes;
-                        }
-                    }
-                    Event::File(report) => self.file(report),
-                    _ => {}
+            Event::File(report) => self.file(event, report),
+            // A client can ask again and again for what has links in it.
+            Event::Skipped { .. } if !self.house.audit.may_tell(self.peer) => {}
+            Event::Making { .. } if self.house.audit.is_short(self.peer) => {}
+            Event::Planned { files, directories, .. } => {
+                if let Some(pending) = &mut *self.pending() {
+                    pending.planned(files + directories);
                 }
                 self.reporter.event(event);
             }
+            Event::Moved { bytes, .. } => {
+                if let Some(pending) = &mut *self.pending() {
+                    pending.moved += bytes;
+                }
+                self.reporter.event(event);
+            }
+            _ => self.reporter.event(event),
         }
     }
 }
@@ -188,7 +214,7 @@ fn files(path: &OsStr, entries: u64) -> What {
 }
 
 impl Pending {
-    fn of(request: &Request<'_>) -> Self {
+    fn of(request: &Request<'_>, is_short: bool) -> Self {
         let (action, what) = match *request {
             Request::Put => (Action::Put, files(OsStr::new(""), 0)),
             Request::Get { names, first } => (Action::Get, files(first, names)),
@@ -198,7 +224,7 @@ impl Pending {
             Request::List { path } => (Action::List, What::Place(path.to_owned())),
             Request::Chdir { path } => (Action::Chdir, What::Place(path.to_owned())),
         };
-        Self { action, what, moved: 0, verified: 0, failed: 0, why: String::new() }
+        Self { action, what, moved: 0, verified: 0, is_short, why: String::new() }
     }
 
     fn planned(&mut self, entries: u64) {
@@ -207,30 +233,27 @@ impl Pending {
         }
     }
 
-    /// Takes note of what has become of a file: whether it is to have an entry of its own.
-    fn file(&mut self, report: &FileReport<'_>) -> bool {
+    /// Takes note of what has become of a file.
+    fn file(&mut self, report: &FileReport<'_>) {
         if let What::Files { path, name, .. } = &mut self.what
             && self.action == Action::Put
             && path == report.path
         {
             report.name.clone_into(name);
         }
-        let why = match report.outcome {
-            Outcome::Refused(why) | Outcome::Failed(why) | Outcome::Unreadable(why) => why,
-            Outcome::Verified(_) | Outcome::AlreadyThere(_) => {
-                self.verified += report.len;
-                return true;
+        match report.outcome {
+            Outcome::Refused(why) | Outcome::Failed(why) | Outcome::Unreadable(why)
+                if self.why.is_empty() =>
+            {
+                self.why = exit::plain_words(why);
             }
-            Outcome::Directory
-            | Outcome::Kept
-            | Outcome::Differs { .. }
-            | Outcome::Damaged { .. }
-            | Outcome::Changed => return true,
-        };
-        if self.failed == 0 {
-            self.why = exit::plain_words(why);
+            Outcome::Verified(_) | Outcome::AlreadyThere(_) => self.verified += report.len,
+            _ => {}
         }
-        self.failed += 1;
-        self.failed <= MOST_FAILED
+    }
+
+    /// Whether its transfer stored or gave something.
+    fn is_lasting(&self, summary: &Summary) -> bool {
+        self.action != Action::Generate && (summary.moved > 0 || summary.verified > 0)
     }
 }

@@ -1,8 +1,11 @@
 //! The audit: who did what, how much of it, and how it ended, whatever it was.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::time::Instant;
 
 use lab::Transport;
 use lab::process::{LIMIT, Output, run};
@@ -20,6 +23,7 @@ over_each_transport!(
     who_has_another_key_is_turned_away,
     who_finds_no_room_is_turned_away,
     a_flood_of_requests_is_counted_and_not_told,
+    files_that_are_refused_are_counted_and_not_all_told,
     no_name_forges_a_line,
     a_file_that_cannot_be_kept_safe_is_refused,
 );
@@ -242,6 +246,35 @@ fn a_flood_of_requests_is_counted_and_not_told(transport: Transport) {
     assert_eq!(fs::read_to_string(log).unwrap().lines().count(), lines.len() + 1);
 }
 
+fn files_that_are_refused_are_counted_and_not_all_told(transport: Transport) {
+    const FILES: usize = 400;
+    let scene = Scene::new(transport);
+    for number in 0..FILES {
+        scene.write(&format!("tree/{number}"), b"too much");
+    }
+    let log = scene.root().join("audit.jsonl");
+    let server = scene.serve(&["--max-file-size=7", "--json", "--audit", log.to_str().unwrap()]);
+    let client = scene.run(&server, &["tree"]);
+    assert_eq!(client.code(), Some(5), "{}", client.stderr);
+    // Its client hears of each.
+    assert!(client.stderr.lines().count() >= FILES);
+    let output = server.stop().unwrap();
+    let printed = objects(&output.stdout);
+    let told = printed.iter().filter(|object| object["outcome"] == "refused").count();
+    // 40 at once, 5 more each second.
+    let most = 40 + 5 * (client.elapsed.as_secs() as usize + 1);
+    assert!((40..=most).contains(&told), "{told}, {most}");
+    // One more says how many failed.
+    assert_eq!(output.stderr.lines().count(), told + 1, "{}", output.stderr);
+    let audits = audits(&printed);
+    let put = audits.iter().find(|audit| audit["action"] == "put").unwrap();
+    assert_eq!((&put["verdict"], &put["outcomes"]["refused"]), (&"refused".into(), &FILES.into()));
+    let left_out = audits.iter().filter_map(|audit| audit["lines"].as_u64()).sum::<u64>();
+    assert_eq!(told + left_out as usize, FILES);
+    let logged = objects(&fs::read_to_string(log).unwrap());
+    assert_eq!(logged.iter().filter(|object| object["outcome"] == "refused").count(), told);
+}
+
 fn no_name_forges_a_line(transport: Transport) {
     let scene = Scene::new(transport);
     let names = ["x   9 bytes   verified", "b\u{1b}[2J", "c\u{202e}3pm"];
@@ -286,4 +319,52 @@ fn a_file_that_cannot_be_kept_safe_is_refused(transport: Transport) {
         assert!(text.contains(why), "{text}");
     }
     assert!(!scene.root().join("elsewhere").exists() && !scene.to("audit").exists());
+}
+
+#[test]
+fn a_crowd_of_strangers_is_counted_and_not_told() {
+    const STRANGERS: usize = 1000;
+    let scene = Scene::new(Transport::Tcp);
+    well(&run("tcp-server", ["keygen", "k"], scene.root(), LIMIT).unwrap());
+    let log = scene.root().join("audit.jsonl");
+    let server = scene.serve(&["--key-file=k", "--audit", log.to_str().unwrap()]);
+    let began = Instant::now();
+    for _ in 0..STRANGERS {
+        let mut stranger = TcpStream::connect(server.address()).unwrap();
+        stranger.set_read_timeout(Some(LIMIT)).unwrap();
+        stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        // It has been turned away when this ends.
+        let _ = stranger.read(&mut [0; 10]);
+    }
+    let elapsed = began.elapsed();
+    let output = server.stop().unwrap();
+    let lines = lines(&output.stdout);
+    let told = lines
+        .iter()
+        .filter(|line| line.starts_with("no key | connect | - | - | turned-away: it does"))
+        .count();
+    let most = 50 + 5 * (elapsed.as_secs() as usize + 1);
+    assert!((50..=most).contains(&told), "{told}, {most}");
+    let left_out = lines.iter().filter_map(|line| {
+        let line = line.strip_prefix("no key | connect | - | ")?;
+        line.strip_suffix(" | left-out")?.split(' ').next()?.parse::<usize>().ok()
+    });
+    assert_eq!(told + left_out.sum::<usize>(), STRANGERS, "{}", output.stdout);
+    assert_eq!(output.stderr, "");
+    assert_eq!(fs::read_to_string(log).unwrap().lines().count(), lines.len());
+}
+
+#[test]
+fn who_speaks_something_else_is_turned_away() {
+    let scene = Scene::new(Transport::Tcp);
+    let server = scene.serve(&[]);
+    let mut stranger = TcpStream::connect(server.address()).unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let line =
+        server.process().wait_for_line(LIMIT, |line| line.contains("turned-away").then(|| line.to_owned()));
+    let line = lines(&line.unwrap()).remove(0);
+    assert!(
+        line.starts_with("no key | connect | - | - | turned-away: the other side does not speak"),
+        "{line}"
+    );
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 const OF_HOST: Pace = Pace { most: 50, each: Duration::from_millis(200) };
 /// The same of all hosts together.
 const OF_ALL: Pace = Pace { most: 200, each: Duration::from_millis(100) };
+/// Lines that are not written on details.
+const SPARED: u32 = 10;
 /// Hosts that are remembered before those that may cause all their lines again are forgotten. [`OF_ALL`] lets fewer than
 /// that through before the first of them is.
 const MANY_HOSTS: usize = 512;
@@ -41,12 +43,21 @@ impl Ration {
 
     /// Whether a line may be written because of this host. If not, it counts as left out.
     pub(super) fn take(&mut self, now: Instant, host: IpAddr) -> bool {
+        self.take_sparing(now, host, 0)
+    }
+
+    /// The same of a line that is a mere detail of another, for which there must be one left.
+    pub(super) fn take_detail(&mut self, now: Instant, host: IpAddr) -> bool {
+        self.take_sparing(now, host, SPARED)
+    }
+
+    fn take_sparing(&mut self, now: Instant, host: IpAddr, spared: u32) -> bool {
         if self.hosts.len() >= MANY_HOSTS {
             self.hosts.retain(|_, bucket| bucket.fill(OF_HOST, now) < OF_HOST.most);
         }
         let host = network(host);
         let mut of_host = self.hosts.get(&host).copied().unwrap_or_else(|| Bucket::full(OF_HOST, now));
-        let has_one = of_host.fill(OF_HOST, now) > 0 && self.all.fill(OF_ALL, now) > 0;
+        let has_one = of_host.fill(OF_HOST, now) > spared && self.all.fill(OF_ALL, now) > spared;
         if has_one {
             of_host.left -= 1;
             self.all.left -= 1;
@@ -55,6 +66,13 @@ impl Ration {
             self.left_out += 1;
         }
         has_one
+    }
+
+    /// Whether no line may be written now because of this host.
+    pub(super) fn is_short(&mut self, now: Instant, host: IpAddr) -> bool {
+        let of_host =
+            self.hosts.get_mut(&network(host)).map_or(OF_HOST.most, |bucket| bucket.fill(OF_HOST, now));
+        of_host == 0 || self.all.fill(OF_ALL, now) == 0
     }
 
     /// Counts so many lines as left out.
@@ -113,7 +131,13 @@ mod tests {
         assert_eq!(written(&mut ration, now, 2), 50);
         assert_eq!(ration.take_left_out(), 1900);
         assert_eq!(ration.take_left_out(), 0);
+        assert!(!ration.take_detail(now, host(1)));
+        assert_eq!((0..1000).filter(|_| ration.take_detail(now, host(3))).count(), 40);
+        assert!(ration.take(now, host(3)));
+        ration.take_left_out();
+        assert!(ration.is_short(now, host(1)) && !ration.is_short(now, host(3)));
         // Time gives lines back, and no more than there were.
+        assert!(!ration.is_short(now + Duration::from_secs(1), host(1)));
         assert_eq!(written(&mut ration, now + Duration::from_secs(1), 1), 5);
         assert_eq!(written(&mut ration, now + Duration::from_secs(3600), 1), 50);
     }

@@ -116,8 +116,11 @@ pub(in crate::server) enum Verdict {
 }
 
 impl Record {
-    /// Whether bytes of files were stored or given, or anything else was that lasts. Such an entry is never left out.
+    /// Whether files were stored or given. Such an entry is never left out.
     pub(super) fn is_weighty(&self) -> bool {
+        if self.action == Action::Generate {
+            return false;
+        }
         let has_moved = matches!(self.amount, Amount::Files { moved: 1.., .. })
             || (self.action == Action::Raw && matches!(self.amount, Amount::Bytes(1..)));
         let lasts = |(word, _): &(&str, u64)| matches!(*word, "verified" | "damaged" | "directory");

@@ -163,5 +163,9 @@ fn what_lasts_is_weighty() {
     let there = Verdict::of(&Summary { already_there: 1, ..Summary::default() }, String::new());
     assert!(!of(Amount::Files { bytes: 9, moved: 0 }, there));
     assert!(!record(Action::Echo, What::Nothing, Amount::Bytes(9), Verdict::Done).is_weighty());
+    assert!(
+        !record(Action::Generate, What::Nothing, Amount::Files { bytes: 1, moved: 1 }, verified(1))
+            .is_weighty()
+    );
     assert!(record(Action::Raw, What::Nothing, Amount::Bytes(9), Verdict::Done).is_weighty());
 }
