@@ -33,6 +33,21 @@ fn datagram_of(frames: &[u8]) -> Option<&[u8]> {
 }
 
 impl Connection {
+    /// Whether a Retry with this echo would be taken: the answer to an Init of this client, while it waits for one. What opens
+    /// sealed packets must be taken from no other Retry: anybody may have had that one made, with a copy of an Init.
+    #[must_use]
+    pub fn has_asked(&self, echo: u64) -> bool {
+        self.asked(echo).is_some()
+    }
+
+    /// When this client sent the Init with this echo, if it still waits for an answer.
+    fn asked(&self, echo: u64) -> Option<Instant> {
+        match &self.phase {
+            Phase::Init { first_echo, sent } => sent.get(echo.wrapping_sub(*first_echo) as usize).copied(),
+            _ => None,
+        }
+    }
+
     /// Takes in a packet of `len` bytes that came `from` there.
     ///
     /// It came to this machine at `arrived`, as the kernel tells, or at `now`: only the spacing of packets is measured with
@@ -51,11 +66,10 @@ impl Connection {
         }
         match *packet {
             Packet::Retry { client_cid, server_cid, echo, token } => {
-                if let Phase::Init { first_echo, sent } = &self.phase
-                    && client_cid == self.own_cid
-                    && let Some(at) = sent.get(echo.wrapping_sub(*first_echo) as usize)
+                if client_cid == self.own_cid
+                    && let Some(asked) = self.asked(echo)
                 {
-                    self.rtt.update(now.saturating_duration_since(*at), Duration::ZERO);
+                    self.rtt.update(now.saturating_duration_since(asked), Duration::ZERO);
                     self.peer_cid = server_cid;
                     self.phase = Phase::Connecting { token };
                     self.timers.heard(now);
@@ -64,10 +78,7 @@ impl Connection {
                 Received::Nothing
             }
             Packet::Version { version, client_cid, echo } => {
-                if let Phase::Init { first_echo, sent } = &self.phase
-                    && client_cid == self.own_cid
-                    && echo.wrapping_sub(*first_echo) < sent.len() as u64
-                {
+                if client_cid == self.own_cid && self.asked(echo).is_some() {
                     self.finish(End::Version(version));
                 }
                 Received::Nothing

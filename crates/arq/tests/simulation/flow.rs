@@ -289,7 +289,8 @@ impl Flow {
         let read = match &mut self.seals {
             Some(seals) => {
                 copy.extend_from_slice(datagram);
-                seals.client_gets(&mut copy)
+                let client = &self.client;
+                seals.client_gets(&mut copy, |cid, echo| cid == client.cid() && client.has_asked(echo))
             }
             None => Packet::parse(datagram).ok().map(|packet| (packet, datagram.len())),
         };

@@ -36,10 +36,17 @@ impl Seals {
         }
     }
 
-    /// Opens what has come to the client: its packet, and its length without a key.
-    pub fn client_gets<'a>(&mut self, datagram: &'a mut [u8]) -> Option<(Packet<'a>, usize)> {
+    /// Opens what has come to the client: its packet, and its length without a key. `judge` says whether the client of
+    /// this id has asked with this echo.
+    pub fn client_gets<'a>(
+        &mut self,
+        datagram: &'a mut [u8],
+        judge: impl FnOnce(u32, u64) -> bool,
+    ) -> Option<(Packet<'a>, usize)> {
         match (first_step(datagram), &mut self.client) {
-            (Step::Welcome(_), client @ None) => *client = Some(self.greeting.welcome(datagram)?),
+            (Step::Welcome(cid), client @ None) if judge(cid, echo(datagram)) => {
+                *client = Some(self.greeting.welcome(datagram)?);
+            }
             (Step::Open(_), Some((_, opener))) => {
                 if !opener.open(datagram) {
                     return None;
@@ -87,6 +94,14 @@ impl Seals {
         }
         sealed
     }
+}
+
+/// What a Retry answers.
+fn echo(retry: &[u8]) -> u64 {
+    retry
+        .get(packet::field::ECHO)
+        .and_then(|echo| echo.first_chunk())
+        .map_or(0, |echo| u64::from_be_bytes(*echo))
 }
 
 fn opened(datagram: &[u8]) -> Option<(Packet<'_>, usize)> {

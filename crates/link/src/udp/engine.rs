@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arq::Received;
-use framing::packet::{CRC_LEN, Packet};
+use framing::packet::{CRC_LEN, Packet, field};
 use rustix::event::PollFlags;
 use seal::Key;
 use seal::datagram::{Opener, Step, first_step, open_reset};
@@ -248,6 +248,10 @@ impl Engine {
             }
             Step::Welcome(cid) => {
                 let Some(route) = self.routes.get_mut(&cid) else { return false };
+                let echo = datagram.get(field::ECHO).and_then(<[u8]>::first_chunk).copied();
+                if !echo.is_some_and(|echo| route.peer.lock().conn.has_asked(u64::from_be_bytes(echo))) {
+                    return false;
+                }
                 let opener = route.peer.guard().and_then(|guard| guard.welcome(datagram));
                 let is_welcome = opener.is_some();
                 if is_welcome {
