@@ -26,8 +26,12 @@ pub(super) const LEAST_WINDOW: u64 = 1 << 20;
 const MOST_RESETS: u32 = 1000;
 
 /// Answers to handshakes of clients that have the key, in a second at most: each costs some 100 us. Who has seen one can send
-/// it again.
+/// it again. What is of another key costs a tenth of that, and does not count: else who has none could keep others out.
 const MOST_HANDSHAKES: u32 = 1000;
+/// Answers to first messages that were answered so often before, in a second at most: these are hardly anybody's but of who
+/// recorded them, and must not keep new ones out.
+const MOST_REPEATS: u32 = 100;
+const FEW_ANSWERS: u32 = 4;
 
 /// How often the same first message is answered within [`GREETING_MEMORY`]: a client says it some 20 times at most.
 const MOST_ANSWERS: u32 = 32;
@@ -47,19 +51,18 @@ struct Greeted {
 }
 
 impl Greeted {
-    fn may_answer(&mut self, now: Instant, init: &[u8]) -> bool {
+    /// How often it was answered.
+    fn answers(&mut self, now: Instant, init: &[u8]) -> u32 {
         if now.saturating_duration_since(self.since) >= GREETING_MEMORY {
             self.since = now;
             self.answers.clear();
         }
-        let count = init.last_chunk().and_then(|tag| self.answers.get(tag));
-        count.is_none_or(|count| *count < MOST_ANSWERS)
+        init.last_chunk().and_then(|tag| self.answers.get(tag)).copied().unwrap_or_default()
     }
 
     /// Whether this one was never counted, as far as is remembered.
     fn is_new(&mut self, now: Instant, init: &[u8]) -> bool {
-        // This forgets what is long ago.
-        self.may_answer(now, init) && init.last_chunk().is_some_and(|tag| !self.answers.contains_key(tag))
+        self.answers(now, init) == 0
     }
 
     fn answered(&mut self, init: &[u8]) {
@@ -131,9 +134,11 @@ pub(super) struct Server {
     queue: Arc<Queue>,
     /// Proves keys, where there is one.
     host: Option<Host>,
-    /// Resets, and answers to handshakes, sent since then.
+    /// Since then: Resets; answers to first messages, and to those that were answered often before; handshakes that were ended.
     resets: (Instant, u32),
     handshakes: (Instant, u32),
+    repeats: (Instant, u32),
+    welcomes: (Instant, u32),
     greeted: Greeted,
     /// First messages that were told of, because they did not prove the key.
     turned_away: Greeted,
@@ -146,10 +151,23 @@ impl Server {
         let started = Instant::now();
         let secret = random()?;
         let host = options.key.clone().map(|key| Host::new(key, secret));
-        let [resets, handshakes] = [(started, 0); 2];
+        let [resets, handshakes, repeats, welcomes] = [(started, 0); 4];
         let gate = Gate::new(random()?);
         let [greeted, turned_away] = [(); 2].map(|()| Greeted { since: started, answers: HashMap::new() });
-        Ok(Self { gate, started, options, queue, host, resets, handshakes, greeted, turned_away, is_wild })
+        Ok(Self {
+            gate,
+            started,
+            options,
+            queue,
+            host,
+            resets,
+            handshakes,
+            repeats,
+            welcomes,
+            greeted,
+            turned_away,
+            is_wild,
+        })
     }
 
     /// Judges a packet of nobody that is known: perhaps it makes a new peer, which is to be given it then.
@@ -180,11 +198,17 @@ impl Server {
         let Some(host) = &self.host else { return true };
         let Some((server_cid, token)) = take_retry(replies, start) else { return false };
         let init = arrival.datagram();
-        if !self.greeted.may_answer(now, init) || !may_one_more(&mut self.handshakes, now, MOST_HANDSHAKES) {
+        let (count, most) = match self.greeted.answers(now, init) {
+            MOST_ANSWERS.. => return false,
+            FEW_ANSWERS.. => (&mut self.repeats, MOST_REPEATS),
+            _ => (&mut self.handshakes, MOST_HANDSHAKES),
+        };
+        if !has_room(count, now, most) {
             return false;
         }
         let has_key = host.retry(init, server_cid, &token, replies);
         if has_key {
+            count.1 += 1;
             self.greeted.answered(init);
         } else if self.turned_away.is_new(now, init) {
             self.turned_away.answered(init);
@@ -199,7 +223,8 @@ impl Server {
         }
         let (mut guard, mut opened) = (None, None);
         if let Some(host) = &self.host {
-            if !may_one_more(&mut self.handshakes, now, MOST_HANDSHAKES) {
+            // Their addresses are proven: strangers don't come so far, and take nobody's place.
+            if !may_one_more(&mut self.welcomes, now, MOST_HANDSHAKES) {
                 return None;
             }
             let (sealer, mut opener) = host.welcome(arrival.datagram())?;
@@ -252,11 +277,17 @@ impl Server {
 
 /// Counts something that happens at most so often in a second: whether it may happen once more.
 fn may_one_more(count: &mut (Instant, u32), now: Instant, most: u32) -> bool {
+    let may = has_room(count, now, most);
+    count.1 = count.1.saturating_add(1);
+    may
+}
+
+/// Whether what is counted in `count` may happen once more in this second.
+fn has_room(count: &mut (Instant, u32), now: Instant, most: u32) -> bool {
     if now.saturating_duration_since(count.0).as_secs() >= 1 {
         *count = (now, 0);
     }
-    count.1 += 1;
-    count.1 <= most
+    count.1 < most
 }
 
 /// Bytes that nobody can guess.

@@ -68,6 +68,39 @@ fn an_outsider_gets_nothing_and_who_has_the_key_no_more_than_three_times_as_much
     assert_eq!(accept(&mut server).recv(WAIT).unwrap(), Message::Working);
 }
 
+/// More first messages than are answered in a second, of another key or recorded, and then a good one: it is answered before
+/// a packet that comes after it, and not a second later.
+#[test]
+fn a_crowd_of_first_packets_keeps_nobody_out() {
+    for is_recorded in [false, true] {
+        let server = endpoint_with(&with(Some(key(1))));
+        let stranger = UdpSocket::bind(localhost()).unwrap();
+        stranger.connect(server.local_addr()).unwrap();
+        stranger.set_read_timeout(Some(WAIT)).unwrap();
+        let mut buffer = [0; 100];
+        // The kind of what comes next, after the rest of the crowd got its answers.
+        let mut next = |crowd: u8| loop {
+            let len = stranger.recv(&mut buffer).unwrap();
+            if !(buffer[0] == 0xd2 && buffer[5] == crowd) {
+                break buffer[..len][0];
+            }
+        };
+        let old: Vec<Vec<u8>> =
+            (0..40).map(|cid| init(&key(if is_recorded { 1 } else { 2 }), 0x0700_0000 + cid)).collect();
+        for number in 0..50_u8 {
+            old.iter().for_each(|init| {
+                stranger.send(init).unwrap();
+            });
+            // So few at a time are not lost.
+            stranger.send(&[0xd4, 1, 1, 1, number].repeat(20)).unwrap();
+            assert_eq!(next(7), 0xd5);
+        }
+        stranger.send(&init(&key(1), 1)).unwrap();
+        stranger.send(&[0xd4, 1, 1, 1, 0xff].repeat(20)).unwrap();
+        assert_eq!([next(7), next(7)], [0xd2, 0xd5], "recorded: {is_recorded}");
+    }
+}
+
 #[test]
 fn nobody_can_answer_an_init_without_the_key() {
     let lying = UdpSocket::bind(localhost()).unwrap();
