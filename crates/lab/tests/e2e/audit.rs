@@ -1,16 +1,18 @@
 //! The audit: who did what, how much of it, and how it ended, whatever it was.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
 use std::time::Instant;
 
 use lab::Transport;
-use lab::process::{LIMIT, Output, run};
+use lab::process::{LIMIT, Output, Process, run};
 use serde_json::Value;
 
+use crate::errors::{on_small_disk, ready};
 use crate::extent::halfway;
 use crate::scene::{Scene, noise, objects};
 
@@ -26,6 +28,7 @@ over_each_transport!(
     files_that_are_refused_are_counted_and_not_all_told,
     no_name_forges_a_line,
     a_file_that_cannot_be_kept_safe_is_refused,
+    a_full_disk_of_the_audit_stops_nobody,
 );
 
 /// The fields of each line behind the time, the port left out.
@@ -319,6 +322,45 @@ fn a_file_that_cannot_be_kept_safe_is_refused(transport: Transport) {
         assert!(text.contains(why), "{text}");
     }
     assert!(!scene.root().join("elsewhere").exists() && !scene.to("audit").exists());
+}
+
+fn a_full_disk_of_the_audit_stops_nobody(transport: Transport) {
+    let scene = Scene::new(transport);
+    scene.write("song.mp3", &noise(1, 100_000));
+    let Some(mut server) = on_small_disk(&scene, transport.server()) else { return };
+    server.args(["--listen", "127.0.0.1:0", "--dir", "from", "--prefix=", "--audit", "to/audit.jsonl"]);
+    let (server, address) = ready(Process::spawn(&mut server).unwrap());
+    let disk = Path::new("/proc").join(server.id().to_string()).join("root");
+    let disk = disk.join(scene.to("").strip_prefix("/").unwrap());
+    let get = || well(&scene.start(address, &["get", "song.mp3", "--to", "back"]).wait(LIMIT).unwrap());
+    get();
+    let mut filler = File::create(disk.join("filler")).unwrap();
+    while filler.write_all(&[1; 4096]).is_ok() {}
+    let log = || fs::read_to_string(disk.join("audit.jsonl")).unwrap();
+    // The last page of the audit has some room.
+    while !server.stderr().contains("cannot write the audit") {
+        get();
+    }
+    get();
+    get();
+    drop(filler);
+    fs::remove_file(disk.join("filler")).unwrap();
+    get();
+    let logged: Vec<String> = log().lines().map(str::to_owned).collect();
+    server.terminate().unwrap();
+    let output = server.wait(LIMIT).unwrap();
+    assert_eq!(output.code(), Some(0), "{}", output.stderr);
+    let [failed, again] = &output.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", output.stderr) };
+    assert!(failed.contains("cannot write the audit to to/audit.jsonl: no space left on device"), "{failed}");
+    assert!(again.contains("the audit goes on in to/audit.jsonl; "), "{again}");
+    // At most one line was cut off, and stands for itself.
+    let objects: Vec<Value> = logged.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert!(objects.len() + 1 >= logged.len(), "{logged:#?}");
+    let gap =
+        objects.iter().find(|object| object["event"] == "audit-gap").unwrap()["lines"].as_u64().unwrap();
+    let told = lines(&output.stdout).len() as u64;
+    // Two for each that was fetched.
+    assert_eq!(objects.len() as u64 - 1 + gap, 2 * told, "{logged:#?}");
 }
 
 #[test]

@@ -258,7 +258,7 @@ fn names_that_would_steer_a_terminal_are_printed_escaped(transport: Transport) {
 }
 
 /// The address of a server, once it is ready.
-fn ready(process: Process) -> (Process, SocketAddr) {
+pub(crate) fn ready(process: Process) -> (Process, SocketAddr) {
     let address = process
         .wait_for_line(LIMIT, |line| line.split_once(" on ")?.1.split_once(',')?.0.parse().ok())
         .unwrap();
@@ -267,7 +267,7 @@ fn ready(process: Process) -> (Process, SocketAddr) {
 
 /// A command that has a file system of 8 MiB of its own in the directory `to` of its scene; `None`, and said so, when this
 /// machine does not allow that.
-fn on_small_disk(scene: &Scene, name: &str) -> Option<Command> {
+pub(crate) fn on_small_disk(scene: &Scene, name: &str) -> Option<Command> {
     const SCRIPT: &str = "mount -t tmpfs -o size=8m none \"$1\" && shift && exec \"$@\"";
     let command = |program: &Path| {
         let mut command = Command::new("unshare");

@@ -84,7 +84,8 @@ impl State {
                 }
                 Ok(written) => {
                     self.is_cut |= written > 0;
-                    return Err(io::ErrorKind::StorageFull.into());
+                    // The system says why only to who tries again.
+                    return Err(rustix::io::Errno::NOSPC.into());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
