@@ -26,8 +26,11 @@ pub(super) const LEAST_WINDOW: u64 = 1 << 20;
 const MOST_RESETS: u32 = 1000;
 
 /// Answers to handshakes of clients that have the key, in a second at most: each costs some 100 us. Who has seen one can send
-/// it again. What is of another key costs a tenth of that, and does not count: else who has none could keep others out.
+/// it again. What is of another key does not count: else who has none could keep others out.
 const MOST_HANDSHAKES: u32 = 1000;
+/// First messages that are looked at in a second at most, whoever has made them: each costs some 10 us. Of a larger flood so
+/// many get this far by chance, and a client tries some twenty times.
+const MOST_CHECKS: u32 = 10_000;
 /// Answers to first messages that were answered so often before, in a second at most: these are hardly anybody's but of who
 /// recorded them, and must not keep new ones out.
 const MOST_REPEATS: u32 = 100;
@@ -134,8 +137,10 @@ pub(super) struct Server {
     queue: Arc<Queue>,
     /// Proves keys, where there is one.
     host: Option<Host>,
-    /// Since then: Resets; answers to first messages, and to those that were answered often before; handshakes that were ended.
+    /// What was done in the last second, each with a limit of its own: Resets; first messages that were looked at, that were
+    /// answered, and that were answered though they had been often before; handshakes that were ended.
     resets: (Instant, u32),
+    checks: (Instant, u32),
     handshakes: (Instant, u32),
     repeats: (Instant, u32),
     welcomes: (Instant, u32),
@@ -151,7 +156,7 @@ impl Server {
         let started = Instant::now();
         let secret = random()?;
         let host = options.key.clone().map(|key| Host::new(key, secret));
-        let [resets, handshakes, repeats, welcomes] = [(started, 0); 4];
+        let [resets, checks, handshakes, repeats, welcomes] = [(started, 0); 5];
         let gate = Gate::new(random()?);
         let [greeted, turned_away] = [(); 2].map(|()| Greeted { since: started, answers: HashMap::new() });
         Ok(Self {
@@ -161,6 +166,7 @@ impl Server {
             queue,
             host,
             resets,
+            checks,
             handshakes,
             repeats,
             welcomes,
@@ -203,7 +209,7 @@ impl Server {
             FEW_ANSWERS.. => (&mut self.repeats, MOST_REPEATS),
             _ => (&mut self.handshakes, MOST_HANDSHAKES),
         };
-        if !has_room(count, now, most) {
+        if !has_room(count, now, most) || !may_one_more(&mut self.checks, now, MOST_CHECKS) {
             return false;
         }
         let has_key = host.retry(init, server_cid, &token, replies);
