@@ -5,8 +5,11 @@
 //! tests try each with [`Effort::Test`], `lab attack` with [`Effort::Full`].
 
 mod between;
+mod crowd;
+mod flood;
 mod meter;
 mod middle;
+mod pace;
 mod recorded;
 mod row;
 mod spoof;
@@ -62,6 +65,7 @@ impl Attack {
 }
 
 const BOTH: &[Transport] = &Transport::ALL;
+const TCP: &[Transport] = &[Transport::Tcp];
 const UDP: &[Transport] = &[Transport::Udp];
 
 /// All there are, in the order of the table.
@@ -80,7 +84,15 @@ pub const ALL: &[Attack] = &[
     Attack { name: "records and packets in another order", transports: BOTH, run: between::reordering },
     Attack { name: "sent back to where it came from", transports: BOTH, run: between::reflection },
     Attack { name: "pieces of another session, same key", transports: BOTH, run: between::splicing },
+    Attack { name: "first packet before it, another echo", transports: UDP, run: between::echoes },
     Attack { name: "forged, from the client's address", transports: UDP, run: between::injection },
     Attack { name: "in the names of other addresses", transports: UDP, run: spoof::addresses },
     Attack { name: "amplification, any first packet", transports: UDP, run: spoof::amplification },
+    Attack { name: "flood of first messages, another key", transports: BOTH, run: flood::of_strangers },
+    Attack { name: "flood of first messages, recorded", transports: BOTH, run: flood::of_recorded },
+    Attack { name: "flood of first messages, no key", transports: BOTH, run: flood::without_key },
+    Attack { name: "connected, and not a byte", transports: TCP, run: crowd::silent },
+    Attack { name: "first message, a byte a second", transports: TCP, run: crowd::slow },
+    Attack { name: "answered, and nothing more", transports: BOTH, run: crowd::half_open },
+    Attack { name: "thousands of connections that say nothing", transports: BOTH, run: crowd::ten_thousand },
 ];

@@ -5,6 +5,7 @@ mod bed;
 mod explain;
 mod matrix;
 mod rows;
+mod siege;
 mod table;
 mod traffic;
 
@@ -13,7 +14,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{self, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -35,8 +36,10 @@ const FILE_LIMIT: Duration = Duration::from_secs(3600);
 /// Sends a file from a real client to a real server, over TCP, plain UDP and reliable UDP: on this machine, and then along
 /// paths that lose, delay, damage, double and reorder packets. Ends with 0 when every checksum is as it should be.
 #[derive(Debug, clap::Parser)]
-#[command(name = "lab", version)]
+#[command(name = "lab", version, args_conflicts_with_subcommands = true)]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Files to send; the first one goes along the bad paths [default: the song and the film of testdata/]
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -57,6 +60,12 @@ struct Args {
     csv: bool,
 }
 
+/// What else the lab does.
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Attack(siege::AttackArgs),
+}
+
 fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(true) => ExitCode::SUCCESS,
@@ -72,6 +81,10 @@ fn main() -> ExitCode {
 /// Whether every file arrived as it was sent, as far as that was to be.
 fn run(args: &Args) -> anyhow::Result<bool> {
     let workspace = workspace()?;
+    if let Some(Command::Attack(args)) = &args.command {
+        build(&workspace)?;
+        return siege::run(args);
+    }
     let (files, from) = if args.files.is_empty() {
         let bundled = ["song.mp3", "chamber.mp4"].map(|name| Path::new("testdata").join(name));
         (bundled.to_vec(), workspace.clone())
@@ -267,7 +280,7 @@ fn build(workspace: &Path) -> anyhow::Result<()> {
         Some(profile) => profile.to_owned(),
         None => bail!("this program lies in no directory"),
     };
-    let status = Command::new(cargo)
+    let status = process::Command::new(cargo)
         .args(["build", "--profile", &profile])
         .args(names().flat_map(|name| ["-p", name]))
         .arg("--manifest-path")

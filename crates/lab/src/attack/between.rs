@@ -202,6 +202,21 @@ pub(super) fn splicing(transport: Transport, effort: Effort) -> anyhow::Result<R
     })
 }
 
+/// A copy of the first packet asks for an answer that the client does not wait for, and comes before it.
+pub(super) fn echoes(transport: Transport, effort: Effort) -> anyhow::Result<Row> {
+    suffer("first packet before it, another echo", transport, effort, |count| {
+        Box::new(move |piece| {
+            let mut copy = piece.bytes.clone();
+            if piece.way == Way::Down || copy.len() != seal::datagram::INIT_LEN || copy[0] != 0xd1 {
+                return pass(piece);
+            }
+            copy[packet::field::ECHO.start] ^= 1;
+            count.add(1);
+            vec![(Way::Up, copy), (Way::Up, piece.bytes.clone())]
+        })
+    })
+}
+
 pub(super) fn injection(transport: Transport, effort: Effort) -> anyhow::Result<Row> {
     suffer("forged, from the client's address", transport, effort, |count| {
         let mut dice = Dice::new(5);

@@ -91,6 +91,14 @@ impl Stranger {
         self.hear(None).map(|_| ())
     }
 
+    /// The answer to this Init, which counts.
+    pub(super) fn ask(&mut self, init: &[u8]) -> anyhow::Result<Vec<u8>> {
+        self.send(init);
+        let answer = self.hear(Some(init))?;
+        self.got = (self.got.0 + 1, self.got.1 + answer.len() as u64);
+        Ok(answer)
+    }
+
     /// How many bytes have come and were not looked at yet.
     pub(super) fn waiting(&self) -> u64 {
         let mut buffer = vec![0; 65_535];

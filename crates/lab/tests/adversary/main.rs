@@ -7,3 +7,4 @@
 mod table;
 
 mod network;
+mod warning;

@@ -59,7 +59,20 @@ attacks! {
     udp_reflection: "sent back to where it came from", Udp;
     tcp_splicing: "pieces of another session, same key", Tcp;
     udp_splicing: "pieces of another session, same key", Udp;
+    udp_echoes: "first packet before it, another echo", Udp;
     udp_injection: "forged, from the client's address", Udp;
     udp_addresses: "in the names of other addresses", Udp;
     udp_amplification: "amplification, any first packet", Udp;
+    tcp_flood_of_strangers: "flood of first messages, another key", Tcp;
+    udp_flood_of_strangers: "flood of first messages, another key", Udp;
+    tcp_flood_of_recorded: "flood of first messages, recorded", Tcp;
+    udp_flood_of_recorded: "flood of first messages, recorded", Udp;
+    tcp_flood_without_key: "flood of first messages, no key", Tcp;
+    udp_flood_without_key: "flood of first messages, no key", Udp;
+    tcp_silent_crowd: "connected, and not a byte", Tcp;
+    tcp_slow_crowd: "first message, a byte a second", Tcp;
+    tcp_half_open: "answered, and nothing more", Tcp;
+    udp_half_open: "answered, and nothing more", Udp;
+    tcp_thousands: "thousands of connections that say nothing", Tcp;
+    udp_thousands: "thousands of connections that say nothing", Udp;
 }
