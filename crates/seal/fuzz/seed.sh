@@ -25,5 +25,8 @@ for what in 0 1 2 3 4 5 6 7; do
     printf "\\00$what\\001\\000\\000\\001\\00$what\\201\\000\\000\\001\\00$what\\001\\010\\001\\001" \
         >"$here/corpus/packets/what-$what"
 done
+# One that comes late, after one with new secrets, and again.
+printf '\102\001\000\000\001\202\001\200\000\001\002\001\000\000\001\007\000\000\000\007\000\000\000' \
+    >"$here/corpus/packets/late"
 printf '000G-40R4-0M30-E209-185G-R38E-1W81-24GK-2GAH-C5RR-34D1-P70X-3RFG-GHA4' >"$here/corpus/keys/short"
 printf '000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f' >"$here/corpus/keys/hex"
