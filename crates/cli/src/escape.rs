@@ -31,6 +31,16 @@ pub(crate) fn lines(lines: &[u8]) -> String {
     lines.split(|byte| *byte == b'\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// Words with their middle left out where they are longer than so many characters, so that beginning and end can still be read.
+pub(crate) fn shorten(text: &str, most: usize) -> String {
+    if text.chars().nth(most).is_none() {
+        return text.to_owned();
+    }
+    let at = |index| text.char_indices().nth(index).map_or(text.len(), |(at, _)| at);
+    let tail = text.chars().count() - most / 2;
+    format!("{} ... {}", &text[..at(most / 2)], &text[at(tail)..])
+}
+
 fn push(out: &mut String, text: &str) {
     for c in text.chars() {
         if is_harmless(c) { out.push(c) } else { out.extend(c.escape_default()) }
@@ -69,6 +79,15 @@ mod tests {
     fn bytes_that_are_not_utf8_are_escaped() {
         assert_eq!(name(OsStr::from_bytes(b"caf\xe9.mp3")), "caf\\xe9.mp3");
         assert_eq!(name(OsStr::from_bytes(b"\xff\xfe\n")), "\\xff\\xfe\\n");
+    }
+
+    #[test]
+    fn long_words_lose_their_middle() {
+        let long = "ä".repeat(30) + &"ö".repeat(30);
+        assert_eq!(shorten(&long, 60), long);
+        assert_eq!(shorten(&long, 10), "äääää ... ööööö");
+        assert_eq!(shorten("", 10), "");
+        assert_eq!(shorten("0123456789a", 10), "01234 ... 6789a");
     }
 
     #[test]

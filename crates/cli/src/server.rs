@@ -38,6 +38,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// How many clients are told at once that there is no room for them; more are just dropped.
 const MOST_REFUSED: usize = 16;
 
+/// Characters of a line on what went wrong with a client.
+const MOST_WORDS: usize = 1000;
+
 /// Runs a server with the arguments of this process.
 #[must_use]
 pub fn main<T: Bind>(program: Program) -> ExitCode {
@@ -304,7 +307,8 @@ impl House {
 
     /// One line for what went wrong with one client.
     fn complain(&self, peer: SocketAddr, text: &str, exit: Exit) {
-        let text = format!("{peer}: {}", escape::text(text));
+        // A client can ask for names as long as it likes.
+        let text = format!("{peer}: {}", escape::shorten(&escape::text(text), MOST_WORDS));
         self.screen.error(&text, exit, Some(&peer.to_string()));
     }
 }

@@ -94,13 +94,15 @@ impl Audit {
         verdict: Verdict,
     ) -> bool {
         let who = Who { peer: Some(peer), key: self.screen.key() };
-        let record = Record { at: Timestamp::now(), who, action, what, amount, verdict };
-        let is_told =
-            record.is_weighty() || self.count(self.rations().inside.take(Instant::now(), peer.ip()));
-        if is_told {
-            self.write(&record);
+        let mut record = Record { at: Timestamp::now(), who, action, what, amount, verdict };
+        if !record.is_weighty() {
+            if !self.count(self.rations().inside.take(Instant::now(), peer.ip())) {
+                return false;
+            }
+            record.shorten();
         }
-        is_told
+        self.write(&record);
+        true
     }
 
     /// Whether a line may be written on a detail of what this client does that costs it next to nothing. If not, it counts as
@@ -198,7 +200,10 @@ impl Audit {
         }
         let verdict = Verdict::TurnedAway(why);
         let (at, action) = (Timestamp::now(), Action::Connect);
-        self.write(&Record { at, who, action, what: What::Nothing, amount: Amount::Nothing, verdict });
+        let (what, amount) = (What::Nothing, Amount::Nothing);
+        let mut record = Record { at, who, action, what, amount, verdict };
+        record.shorten();
+        self.write(&record);
     }
 
     /// Tells how much was left out, if something was.

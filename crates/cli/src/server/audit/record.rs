@@ -11,6 +11,9 @@ use session::{FileReport, StreamPlan, Summary};
 use crate::report::line;
 use crate::{escape, json, units};
 
+/// Characters of a name or a reason in an entry on what costs a client next to nothing.
+const MOST_WORDS: usize = 256;
+
 /// Who did what, how much of it, and how it ended.
 #[derive(Debug)]
 pub(in crate::server) struct Record {
@@ -125,6 +128,27 @@ impl Record {
             || (self.action == Action::Raw && matches!(self.amount, Amount::Bytes(1..)));
         let lasts = |(word, _): &(&str, u64)| matches!(*word, "verified" | "damaged" | "directory");
         has_moved || matches!(&self.verdict, Verdict::Files { counts, .. } if counts.iter().any(lasts))
+    }
+
+    /// Takes the middle out of long names and reasons, which a client can make up at no cost.
+    pub(super) fn shorten(&mut self) {
+        let cut = |name: &mut OsString| {
+            if name.len() > MOST_WORDS {
+                *name = escape::shorten(&escape::name(name), MOST_WORDS).into();
+            }
+        };
+        match &mut self.what {
+            What::Place(path) => cut(path),
+            What::Files { path, name, .. } => [path, name].into_iter().for_each(cut),
+            What::Nothing | What::Text { .. } | What::Packets(_) => {}
+        }
+        if let Verdict::Files { why, .. }
+        | Verdict::Refused(why)
+        | Verdict::BrokeOff(why)
+        | Verdict::TurnedAway(why) = &mut self.verdict
+        {
+            *why = escape::shorten(why, MOST_WORDS);
+        }
     }
 
     /// The line for a person. Between its fields are three spaces, and nowhere in them.

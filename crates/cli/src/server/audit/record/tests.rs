@@ -153,6 +153,21 @@ fn a_transfer_has_one_word() {
 }
 
 #[test]
+fn long_names_lose_their_middle() {
+    let long = [b"\x1b\xff".repeat(2000), b"end".to_vec()].concat();
+    let refused = Verdict::Refused("why ".repeat(2000));
+    let mut record = record(Action::Get, files(&long, &long, 0), Amount::Nothing, refused);
+    record.shorten();
+    let line = record.line();
+    assert!(line.len() < 1000 && line.split("   ").count() == 7, "{line}");
+    assert!(
+        line.contains("\\u{1b}\\xff") && line.contains("end") && line.ends_with("why why\\x20"),
+        "{line}"
+    );
+    assert!(record.object().to_string().len() < 2000);
+}
+
+#[test]
 fn what_lasts_is_weighty() {
     let of = |amount, verdict| record(Action::Put, files(b"a", b"", 0), amount, verdict).is_weighty();
     let none = Amount::Files { bytes: 0, moved: 0 };
