@@ -106,9 +106,9 @@ impl Reporter {
         self.state().plan.as_ref().map(|plan| (plan.side, plan.label()))
     }
 
-    /// Does not tell of the start of the next transfer, nor of its progress.
-    pub(crate) fn mute(&self) {
-        self.state().is_mute = true;
+    /// Whether to tell neither of the start of the next transfer nor of its progress.
+    pub(crate) fn mute(&self, is_mute: bool) {
+        self.state().is_mute = is_mute;
     }
 
     /// Takes the bars away.

@@ -162,9 +162,7 @@ impl<'a> Guest<'a> {
 
     fn asked(&self, request: &Request<'_>) {
         let is_short = self.house.audit.is_short(self.peer);
-        if is_short {
-            self.reporter.mute();
-        }
+        self.reporter.mute(is_short);
         *self.pending() = Some(Pending::of(request, is_short));
     }
 }
