@@ -86,7 +86,8 @@ impl Exit {
         match error {
             SessionError::Connect(error) => Self::of_connect(error),
             SessionError::Link(LinkError::Refused { .. } | LinkError::Unanswered)
-            | SessionError::NotOffered(_) => Self::Refused,
+            | SessionError::NotOffered(_)
+            | SessionError::NoDirectories => Self::Refused,
             SessionError::Link(error) | SessionError::StreamCut { error, .. } if error.is_passing() => {
                 Self::NoLink
             }

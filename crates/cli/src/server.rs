@@ -4,6 +4,7 @@ mod args;
 mod audit;
 mod clients;
 mod guest;
+mod limits;
 mod raw;
 
 use std::io::ErrorKind;
@@ -19,7 +20,7 @@ use anyhow::Context as _;
 use framing::Refusal;
 use link::{ConnectError, Link, LinkError, Listener};
 use serde_json::json;
-use session::{Service, SessionError, Side, Store, StoreOptions, refuse, serve};
+use session::{IfExists, Service, SessionError, Side, Store, StoreOptions, refuse, serve};
 
 use crate::exit::{self, Exit, Problem};
 use crate::interrupt::Wake;
@@ -81,7 +82,8 @@ fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow::Result<Ex
         software: screen.program().software(),
         takes: !args.read_only,
         gives: !args.write_only,
-        max_generate: args.max_generate,
+        max_generate: args.limits.max_generate,
+        streams: args.limits.of_streams(),
     };
     let audit = Audit::start(screen, args.audit.as_deref(), Some(&args.dir))?;
     let mut listener = args
@@ -90,13 +92,13 @@ fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow::Result<Ex
         .map_err(|error| cannot_listen(address, &error))?;
     if args.insecure {
         let doing = match (args.read_only, args.write_only) {
-            (true, _) => "read",
-            (_, true) => "write",
-            _ => "read and write",
+            (true, _) => "read files in",
+            (_, true) => "send files to",
+            _ => "read and write files in",
         };
         let (at, dir) = (listener.local_addr(), escape::name(args.dir.as_os_str()));
         screen.warn(&format!(
-            "--insecure: there is no key and nothing is encrypted; anyone who can reach {at} can {doing} files in {dir}"
+            "--insecure: there is no key and nothing is encrypted; anyone who can reach {at} can {doing} {dir}"
         ));
     }
     announce(screen, listener.local_addr(), &args.dir, given.as_ref());
@@ -117,8 +119,8 @@ fn store_options<T: Bind>(args: &ServerArgs<T>) -> StoreOptions {
     StoreOptions {
         dir: args.dir.clone(),
         prefix: args.prefix.clone().into(),
-        if_exists: args.if_exists.into(),
-        max_file_len: args.max_file_size,
+        if_exists: if args.write_only { IfExists::Hide } else { args.if_exists.into() },
+        limits: args.limits.of_store(),
     }
 }
 

@@ -11,7 +11,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use framing::{Checksum, Hasher};
 use link::{Listener, TcpEndpoint, TcpLink, TcpOptions};
 use session::{
-    Caller, Conversation, Event, IfExists, Observer, PutJob, Service, Sources, Store, StoreOptions,
+    Caller, Conversation, Event, IfExists, Limits, Observer, PutJob, Service, Sources, Store, StoreOptions,
+    StreamLimits,
 };
 
 const LEN: usize = 64 << 20;
@@ -28,7 +29,7 @@ fn transfer(file: &Path, dir: &Path, checksum: Checksum) {
         dir: dir.to_owned(),
         prefix: "received-".into(),
         if_exists: IfExists::Overwrite,
-        max_file_len: None,
+        limits: Limits::default(),
     };
     let service = Service {
         store: Store::open(options).unwrap(),
@@ -36,6 +37,7 @@ fn transfer(file: &Path, dir: &Path, checksum: Checksum) {
         takes: true,
         gives: false,
         max_generate: 0,
+        streams: StreamLimits::default(),
     };
     let mut endpoint = TcpEndpoint::bind("127.0.0.1:0".parse().unwrap(), &TcpOptions::default()).unwrap();
     let address = endpoint.local_addr().to_string();

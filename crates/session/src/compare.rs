@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use framing::{CHUNK_LEN, ChunkSet, Sums, crc32c};
 
-use crate::store::{IfExists, PartFile, Store};
+use crate::store::{IfExists, PartFile, Store, knows_enough};
 
 /// Chunks that are read at a time.
 const STEP: usize = 64;
@@ -32,6 +32,8 @@ pub(crate) struct Comparison {
     lookalikes: Vec<Lookalike>,
     opened: bool,
     good: ChunkSet,
+    /// How many chunks of the partial file are not good, though something was written there.
+    wrong: u64,
     buffer: Vec<u8>,
 }
 
@@ -75,6 +77,7 @@ impl Comparison {
             lookalikes,
             opened: false,
             good: ChunkSet::new(),
+            wrong: 0,
             buffer: Vec::new(),
         }
     }
@@ -120,15 +123,16 @@ impl Comparison {
         if let Some(part) = &self.part {
             for written in self.written.within(range.clone()).ranges() {
                 let theirs = &theirs[(written.start - first) as usize..(written.end - first) as usize];
-                let good = equal(part.file(), self.len, written.start, theirs, &mut self.buffer);
+                let (good, wrong) = equal(part.file(), self.len, written.start, theirs, &mut self.buffer);
                 self.good.extend(good);
+                self.wrong += wrong;
             }
             self.good.keep_largest(MAX_RANGES);
         }
         for lookalike in &mut self.lookalikes {
             if let Some((file, len)) = &lookalike.open {
                 // The last chunk of a file of another length is another chunk.
-                let good = equal(file, (*len).min(self.len), first, theirs, &mut self.buffer);
+                let (good, _) = equal(file, (*len).min(self.len), first, theirs, &mut self.buffer);
                 lookalike.good.extend(good);
                 lookalike.good.keep_largest(MAX_RANGES);
             }
@@ -145,6 +149,9 @@ impl Comparison {
         open_part: impl FnOnce() -> io::Result<PartFile>,
         go_on: &mut dyn FnMut() -> bool,
     ) -> io::Result<Compared> {
+        if store.is_hiding() && !knows_enough(self.good.len(), self.wrong) {
+            self.good = ChunkSet::new();
+        }
         // Of an empty file there were no sums to compare.
         self.open_lookalikes(store);
         let all = self.chunks.end - self.chunks.start;
@@ -191,8 +198,10 @@ fn open_lookalike(store: &Store, lookalike: &Lookalike) -> io::Result<(File, u64
     Ok((file, len))
 }
 
-/// Which of the chunks from `first` on have the sums `theirs`.
-fn equal(file: &File, len: u64, first: u64, theirs: &[u32], buffer: &mut Vec<u8>) -> Vec<Range<u64>> {
+/// Which of the chunks from `first` on have the sums `theirs`, and how many of the others are not zero.
+///
+/// A chunk that nothing was written to may look as if something was, once it was read: then it is zero.
+fn equal(file: &File, len: u64, first: u64, theirs: &[u32], buffer: &mut Vec<u8>) -> (Vec<Range<u64>>, u64) {
     let start = first * CHUNK_LEN as u64;
     let bytes = len.saturating_sub(start).min((theirs.len() * CHUNK_LEN) as u64) as usize;
     buffer.resize(STEP * CHUNK_LEN, 0);
@@ -205,9 +214,15 @@ fn equal(file: &File, len: u64, first: u64, theirs: &[u32], buffer: &mut Vec<u8>
             Err(_) => break,
         }
     }
-    let ours = buffer[..read].chunks(CHUNK_LEN).map(crc32c);
-    let good = ours.zip(theirs).zip(first..).filter(|((ours, theirs), _)| ours == *theirs);
-    good.map(|(_, chunk)| chunk..chunk + 1).collect()
+    let (mut good, mut wrong) = (Vec::new(), 0);
+    for ((ours, theirs), chunk) in buffer[..read].chunks(CHUNK_LEN).zip(theirs).zip(first..) {
+        if crc32c(ours) == *theirs {
+            good.push(chunk..chunk + 1);
+        } else if ours.iter().any(|byte| *byte != 0) {
+            wrong += 1;
+        }
+    }
+    (good, wrong)
 }
 
 fn copy(

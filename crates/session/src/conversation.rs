@@ -252,7 +252,10 @@ impl Conversation {
     /// Has the server keep what is put from now on below this directory, which must be there: its path as the server says it.
     pub fn chdir(&mut self, path: &[u8], caller: Caller<'_>) -> Result<OsString, SessionError> {
         check_path(path)?;
-        self.ask(&Message::Chdir(path), Feature::List, None, caller)?;
+        self.ask(&Message::Chdir(path), Feature::List, None, caller).map_err(|error| match error {
+            SessionError::NotOffered(_) => SessionError::NoDirectories,
+            error => error,
+        })?;
         let here = self.answer(|message| match message {
             Message::Here(path) => Ok(Some(OsString::from_vec(path.to_vec()))),
             other => Err(out_of_place(&other)),

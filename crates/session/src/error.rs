@@ -21,6 +21,9 @@ pub enum SessionError {
     /// The other side does not do what is wanted of it.
     #[error("the other side does not allow {}", .0.name())]
     NotOffered(Feature),
+    /// The other side lets nobody go to its directories.
+    #[error("the other side takes files and shows no directories to go to")]
+    NoDirectories,
     /// A file of this side can't be read.
     #[error(transparent)]
     Source(#[from] SourceError),

@@ -15,7 +15,7 @@ use link::ChunkRun;
 
 use crate::hashing::{Hashing, ORDER_WEIGHT, RUN_LEN, Report, weight};
 use crate::queue::{Consumer, Producer, queue};
-use crate::store::{Committed, Finished, PartFile, Placed, Store, Target, commit};
+use crate::store::{Committed, Finished, Lookout, PartFile, Placed, Store, Target, commit, room_for};
 
 /// What may wait for the writer, by its [`weight`].
 const WRITE_QUEUE: u64 = 8 * RUN_LEN;
@@ -94,6 +94,7 @@ impl Intake {
             happen: happen.clone(),
             files: BTreeMap::new(),
             checksum,
+            lookout: Lookout::default(),
         };
         let if_exists = store.options().if_exists;
         let threads = vec![
@@ -196,13 +197,20 @@ impl Intake {
     }
 }
 
-impl Drop for Intake {
-    fn drop(&mut self) {
+impl Intake {
+    /// Ends the threads, once they have done what they were told to.
+    pub(crate) fn end(&mut self) {
         self.to_writer = None;
         self.to_committer = None;
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -212,6 +220,7 @@ struct Writer {
     happen: Sender<Happened>,
     files: BTreeMap<u32, OpenFile>,
     checksum: Checksum,
+    lookout: Lookout,
 }
 
 struct OpenFile {
@@ -289,6 +298,7 @@ impl Writer {
         if anew {
             part.wipe()?;
         }
+        self.store.check_spare_room(room_for(len, part.room_taken()))?;
         let progress = if hashed_last {
             Progress::Last
         } else if held.is_empty() {
@@ -312,7 +322,9 @@ impl Writer {
         let Some(open) = self.files.get_mut(&file) else { return };
         let offset = run.offset_from(first);
         let mut payloads: Vec<IoSlice<'_>> = run.payloads().map(IoSlice::new).collect();
-        if let Err(error) = open.part.write(offset, &mut payloads) {
+        let written =
+            self.lookout.pass(&self.store, run.len()).and_then(|()| open.part.write(offset, &mut payloads));
+        if let Err(error) = written {
             self.files.remove(&file);
             self.hashing.forget(file);
             self.fail(file, error);

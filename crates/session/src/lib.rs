@@ -53,10 +53,10 @@ pub use listing::Listed;
 pub use retry::with_retry;
 pub use serve::{Service, serve};
 pub use source::{SourceError, Sources};
-pub use store::{IfExists, Store, StoreError, StoreOptions};
+pub use store::{IfExists, LimitError, Limits, Store, StoreError, StoreOptions};
 pub use stream::{
-    Bar, Gaps, MAX_STREAM_COUNT, MAX_STREAM_INTERVAL, MAX_STREAM_RATE, PacketKind, StreamPacket, StreamPlan,
-    StreamReport,
+    Bar, Gaps, MAX_STREAM_COUNT, MAX_STREAM_INTERVAL, MAX_STREAM_RATE, PacketKind, StreamLimits,
+    StreamPacket, StreamPlan, StreamReport,
 };
 
 /// Who calls, and who wants to hear what happens.

@@ -1,10 +1,12 @@
 //! The receiving side of a transfer.
 
+mod booking;
 mod decide;
 mod open;
 mod plain;
 mod settle;
 mod state;
+mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
@@ -13,20 +15,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use framing::{
-    Checksum, ChunkSet, EntryKind, MAX_RANGES, Manifest, Message, Offer, PageBuilder, Part, Refusal,
-};
+use framing::{Checksum, ChunkSet, EntryKind, MAX_RANGES, Manifest, Message, Offer, Part, Refusal};
 use link::{ChunkRun, ChunkSink, IDLE_LIMIT, Link, LinkError, LinkStats, Talk};
 
 use crate::content::Made;
 use crate::events::{Event, Faults, Observer, PathTeller, Side, Summary};
 use crate::hello::{misbehaved, out_of_place};
 use crate::history::History;
-use crate::intake::Intake;
+use crate::intake::{Happened, Intake};
 use crate::sets::{SetOf, bytes_of, cut_file, send_set};
-use crate::store::{Holder, Store, StoreError};
+use crate::store::{Committed, Holder, Store, StoreError};
 use crate::{Caller, GetJob, How, SessionError, Wish};
+use booking::Booking;
 use state::Active;
+use verdicts::Verdicts;
 
 /// How often a file is repaired before it is given up.
 const MAX_ROUNDS: u32 = 16;
@@ -149,6 +151,7 @@ pub(crate) fn receive(
     if received.is_err() && is_plain {
         receiving.remove_parts();
     }
+    receiving.end_intake();
     summary.add(&receiving.summary);
     let at_rest = receiving.is_at_rest;
     received.map_err(|error| Failure { error, at_rest })
@@ -207,6 +210,8 @@ struct Receiving<'a> {
     holder: Option<Arc<Holder>>,
     caller: Caller<'a>,
     intake: Intake,
+    /// What the store has promised to take.
+    booking: Booking,
     /// Files that have no verdict yet.
     active: BTreeMap<u32, Active>,
     /// Files of those whose partial file is open.
@@ -220,8 +225,7 @@ struct Receiving<'a> {
     verifying: HashSet<u32>,
     /// Directories whose permissions and times are set at the end.
     directories: Vec<u32>,
-    verdicts: PageBuilder,
-    full_pages: Vec<PageBuilder>,
+    verdicts: Verdicts,
     history: &'a mut History,
     /// What stopped the whole transfer.
     failure: Option<StoreError>,
@@ -251,6 +255,7 @@ impl<'a> Receiving<'a> {
         let Offered { how, manifest, holes, is_made } = offered;
         let store = store.for_transfer(holder.clone());
         let intake = Intake::start(&store, how.checksum).map_err(SessionError::Thread)?;
+        let booking = Booking::new(&store);
         let directories =
             manifest.iter().filter(|(_, entry)| entry.kind == EntryKind::Directory).count() as u64;
         let top = manifest.get(0).map(|entry| entry.path).unwrap_or_default();
@@ -270,6 +275,7 @@ impl<'a> Receiving<'a> {
             holder,
             caller,
             intake,
+            booking,
             active: BTreeMap::new(),
             open_parts: 0,
             unfinished: BTreeSet::new(),
@@ -277,8 +283,7 @@ impl<'a> Receiving<'a> {
             next_verified: 0,
             verifying: HashSet::new(),
             directories: Vec::new(),
-            verdicts: PageBuilder::default(),
-            full_pages: Vec::new(),
+            verdicts: Verdicts::default(),
             history,
             failure: None,
             is_at_rest: false,
@@ -338,6 +343,16 @@ impl<'a> Receiving<'a> {
             self.caller.observer.event(&Event::Wanted { bytes, held: 0, round });
         }
         Ok(())
+    }
+
+    /// Ends the threads, and takes note of what they have stored since they were last looked at.
+    fn end_intake(&mut self) {
+        self.intake.end();
+        while let Some(happened) = self.intake.happened() {
+            if let Happened::Committed { file, committed: Committed::Stored(_) } = happened {
+                self.booking.stored(file);
+            }
+        }
     }
 
     /// Remembers what was moved of files that have no verdict yet.

@@ -18,7 +18,7 @@ use crate::receive::{hear_offer, receive};
 use crate::send::answer_get;
 use crate::source::{SourceError, Sources, missing};
 use crate::store::{SafePath, Store};
-use crate::stream::{self, StreamPlan};
+use crate::stream::{self, StreamLimits, StreamPlan};
 use crate::{Caller, How, SessionError};
 
 /// How long a client may take from one request to the next.
@@ -37,6 +37,8 @@ pub struct Service {
     pub gives: bool,
     /// The most characters of a text that it makes up, where it gives files.
     pub max_generate: u64,
+    /// The streams that it sends at most.
+    pub streams: StreamLimits,
 }
 
 impl Service {
@@ -49,7 +51,7 @@ impl Service {
             (Feature::Echo, true),
             (Feature::List, self.gives),
             (Feature::Generate, self.gives),
-            (Feature::Stream, true),
+            (Feature::Stream, self.streams.max_count > 0),
         ];
         offered.into_iter().filter(|(_, on)| *on).map(|(feature, _)| feature).collect()
     }
@@ -204,7 +206,7 @@ impl Serving<'_> {
         };
         offered.tell(self.caller.observer);
         if !self.service.takes {
-            return Err(Unanswered::policy("this server takes no files"));
+            return Err(Unanswered::policy("this server takes no files (--read-only)"));
         }
         if offer.plain {
             self.must_be_plain_capable()?;
@@ -235,7 +237,7 @@ impl Serving<'_> {
     }
 
     fn stream(&mut self, plan: StreamPlan) -> Result<(), Unanswered> {
-        plan.check(self.link.max_datagram()).map_err(Unanswered::policy)?;
+        plan.check(self.service.streams, self.link.max_datagram()).map_err(Unanswered::policy)?;
         let first = self.streamed;
         self.streamed += plan.count;
         let sent = stream::send(self.link, plan, first)?;
@@ -260,7 +262,9 @@ impl Serving<'_> {
     }
 
     fn chdir(&mut self, path: &[u8]) -> Result<(), Unanswered> {
-        self.must_give()?;
+        if !self.service.gives {
+            return Err(Unanswered::policy(SessionError::NoDirectories.to_string()));
+        }
         let safe = parse_directory(path)?;
         if let Some(safe) = &safe {
             let named = safe.as_path();
@@ -280,7 +284,11 @@ impl Serving<'_> {
     }
 
     fn must_give(&self) -> Result<(), Unanswered> {
-        if self.service.gives { Ok(()) } else { Err(Unanswered::policy("this server gives no files")) }
+        if self.service.gives {
+            Ok(())
+        } else {
+            Err(Unanswered::policy("this server gives no files (--write-only)"))
+        }
     }
 
     /// Gives files.
@@ -302,7 +310,7 @@ impl Serving<'_> {
         }
         let (Made { length, seed }, most) = (made, self.service.max_generate);
         if length > most {
-            let text = format!("that is more than the limit of {most} characters here");
+            let text = format!("that is more than the limit of {most} characters here (--max-generate)");
             return Err(Unanswered::policy(text));
         }
         self.link.send(&Message::Making { length, seed })?;

@@ -4,7 +4,9 @@
 //! complete, verified and flushed ([`commit`]).
 
 mod commit;
+mod hide;
 mod holders;
+mod limits;
 mod name;
 mod part;
 mod target;
@@ -25,7 +27,10 @@ use rustix::fs::{Mode, OFlags};
 pub(crate) use commit::MANY;
 use commit::flush_directory;
 pub use commit::{Committed, Finished, Placed, commit};
+pub(crate) use hide::knows_enough;
 pub use holders::{Claim, Holder, Holders};
+pub(crate) use limits::{FileKey, Growth, Ledger, Lookout, room_for};
+pub use limits::{LimitError, Limits};
 pub use name::{NameError, SafePath, is_part_name};
 pub use part::{PartFile, PartId};
 pub use target::{Plan, Target};
@@ -45,6 +50,9 @@ pub enum IfExists {
     Update,
     /// Refuse the new file.
     Fail,
+    /// Store the new file under a new name, and tell its sender nothing of what is there: neither that name nor whether the
+    /// same content is there already, which is then stored twice. Of a partial file only who has most of its content learns.
+    Hide,
 }
 
 /// Settings of a store.
@@ -56,8 +64,8 @@ pub struct StoreOptions {
     pub prefix: OsString,
     /// What to do when a name is taken.
     pub if_exists: IfExists,
-    /// The most bytes that a file may have.
-    pub max_file_len: Option<u64>,
+    /// What it takes in at most.
+    pub limits: Limits,
 }
 
 /// Why a store can't be used.
@@ -121,6 +129,7 @@ pub struct Store {
     parent: Arc<Mutex<Option<Parent>>>,
     claim: Claim,
     holders: Holders,
+    ledger: Ledger,
 }
 
 #[derive(Debug)]
@@ -144,6 +153,7 @@ impl Store {
                 parent: Arc::new(Mutex::new(None)),
                 claim: Claim::default(),
                 holders: Holders::default(),
+                ledger: Ledger::default(),
             }),
             Err(error) => Err(StoreError::Open { dir: options.dir, error }),
         }
@@ -189,6 +199,10 @@ impl Store {
         Self { parent: Arc::default(), claim, ..self.clone() }
     }
 
+    pub(crate) const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     pub(crate) const fn claim(&self) -> &Claim {
         &self.claim
     }
@@ -222,14 +236,20 @@ impl Store {
         Ok(dir)
     }
 
+    /// Bytes that are free; `None` when nobody knows.
+    fn free_room(&self) -> Option<u64> {
+        let about = rustix::fs::fstatvfs(&*self.dir).ok()?;
+        Some(about.f_bavail.saturating_mul(about.f_frsize))
+    }
+
     /// Fails when fewer than `needed` bytes are free.
     pub(crate) fn check_room(&self, needed: u64) -> Result<(), StoreError> {
-        let Ok(about) = rustix::fs::fstatvfs(&*self.dir) else { return Ok(()) };
-        let free = about.f_bavail.saturating_mul(about.f_frsize);
-        if needed > free {
-            return Err(StoreError::NoSpace { dir: self.options.dir.clone(), needed, free });
+        match self.free_room() {
+            Some(free) if needed > free => {
+                Err(StoreError::NoSpace { dir: self.options.dir.clone(), needed, free })
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether something has this name.
@@ -268,15 +288,17 @@ impl Store {
         made
     }
 
-    /// Gives a directory its permissions and time: its path.
+    /// Gives a directory its permissions and time: its path. One that may hold what others sent keeps its own.
     pub(crate) fn finish_directory(&self, entry: &Entry<'_>, flush: bool) -> io::Result<PathBuf> {
-        let path = self.place_of(entry.path).map_err(io::Error::other)?;
+        let path = self.place_for(entry).map_err(io::Error::other)?;
         let mut options = OpenOptions::new();
         // Not blocking: a pipe that took its place must not wait for a writer.
         options.read(true).custom_flags((OFlags::DIRECTORY | OFlags::NONBLOCK).bits() as i32);
         let dir = self.dir.open_with(path.as_path(), &options)?.into_std();
-        rustix::fs::fchmod(&dir, Mode::from_raw_mode(entry.mode.into()))?;
-        commit::set_mtime(&dir, (entry.mtime, entry.mtime_nanos))?;
+        if !self.is_hiding() {
+            rustix::fs::fchmod(&dir, Mode::from_raw_mode(entry.mode.into()))?;
+            commit::set_mtime(&dir, (entry.mtime, entry.mtime_nanos))?;
+        }
         if flush {
             dir.sync_all()?;
         }
@@ -309,7 +331,7 @@ mod tests {
             dir: dir.path().to_owned(),
             prefix: "received-".into(),
             if_exists: IfExists::Fail,
-            max_file_len: None,
+            limits: Limits::default(),
         };
         let place = |store: &Store, path: &[u8]| store.place_of(path).unwrap().as_path().to_owned();
         let store = Store::open(options.clone()).unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use session::{IfExists, Store, StoreOptions};
+use session::{IfExists, Limits, Store, StoreOptions};
 use tempfile::TempDir;
 
 use crate::escape;
@@ -63,7 +63,7 @@ fn open(dir: &Path, prefix: &str, if_exists: IfExists) -> anyhow::Result<Store> 
         dir: dir.to_owned(),
         prefix: prefix.into(),
         if_exists,
-        max_file_len: None,
+        limits: Limits::default(),
     })?)
 }
 

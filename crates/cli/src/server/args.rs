@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use super::limits::LimitFlags;
 use crate::exit::{EXIT_CODES, Exit};
 use crate::flags::{self, IfExistsName, Typed, Voice};
 use crate::key::{self, KeyFlags};
-use crate::{Bind, Program, address, units};
+use crate::{Bind, Program, address};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,9 +24,11 @@ Examples:
   SERVER --raw --save film.mp4            take what nc or another program sends";
 
 /// Flags that say nothing where no protocol is spoken.
-const OF_PROTOCOL: [&str; 1] = ["max-generate"];
+const OF_PROTOCOL: [&str; 3] = ["max-generate", "max-stream-count", "max-stream-rate"];
 /// Flags that say nothing where nothing is kept.
-const OF_FILES: [&str; 4] = ["dir", "prefix", "if-exists", "max-file-size"];
+const OF_FILES: [&str; 6] = ["dir", "prefix", "if-exists", "max-file-size", "max-total", "min-free"];
+/// Flags that say nothing where no files are given.
+const OF_GIVING: [&str; 1] = ["max-generate"];
 /// Flags that say nothing where there are no clients.
 const OF_CLIENTS: [&str; 2] = ["once", "max-clients"];
 
@@ -60,15 +63,9 @@ pub(super) struct ServerArgs<T: Args> {
     /// Give files and take none
     #[arg(long, conflicts_with = "write_only")]
     pub(super) read_only: bool,
-    /// Take files and give none
+    /// Take files, and neither give any nor let clients learn what is there: a drop box
     #[arg(long)]
     pub(super) write_only: bool,
-    /// The largest file to take: 4096, 100k, 1.5GB, 4GiB [default: what fits on the disk]
-    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
-    pub(super) max_file_size: Option<u64>,
-    /// The most characters of a file that a client may have made up: 1000, 100k, 123456789
-    #[arg(long, value_name = "N", default_value = "123456789", value_parser = units::parse_size)]
-    pub(super) max_generate: u64,
     /// Serve so many clients at once; more are told to try again later
     #[arg(long, value_name = "N", default_value = "100", value_parser = parse_clients)]
     pub(super) max_clients: NonZeroUsize,
@@ -89,6 +86,8 @@ pub(super) struct ServerArgs<T: Args> {
     pub(super) insecure: bool,
     #[command(flatten)]
     pub(super) key: KeyFlags,
+    #[command(flatten)]
+    pub(super) limits: LimitFlags,
     #[command(flatten)]
     pub(super) transport: T,
     #[command(flatten)]
@@ -114,6 +113,7 @@ impl<T: Bind> ServerArgs<T> {
         let typed: Typed<Self> = flags::parse(program, command::<T>(program))?;
         let checked =
             typed.args.transport.check().and_then(|()| check_raw(&typed)).and_then(|()| check_key(&typed));
+        let checked = checked.and_then(|()| check_drop_box(&typed));
         let args = typed.args;
         match checked {
             Ok(()) => Ok(args),
@@ -145,6 +145,22 @@ fn check_raw<T: Bind>(typed: &Typed<ServerArgs<T>>) -> Result<(), String> {
             "{flag} is about clients that come to an end, and with --raw there are only datagrams, unless --save makes files of them"
         )),
         _ => Ok(()),
+    }
+}
+
+/// What is wrong with the flags beside `--write-only`, if something is.
+fn check_drop_box<T: Bind>(typed: &Typed<ServerArgs<T>>) -> Result<(), String> {
+    let ServerArgs { write_only, if_exists, .. } = &typed.args;
+    match (write_only, if_exists, typed.first_of(&OF_GIVING)) {
+        (false, ..) | (true, IfExistsName::Rename, None) => Ok(()),
+        (true, IfExistsName::Rename, Some(flag)) => {
+            Err(format!("{flag} is about files that a server gives, and --write-only gives none"))
+        }
+        (true, ..) => {
+            Err("--write-only keeps every file, under a new name where one is taken, and tells nobody what \
+                           is there: only --if-exists rename goes with it"
+                .to_owned())
+        }
     }
 }
 
@@ -184,6 +200,7 @@ mod tests {
     use std::path::Path;
 
     use clap::FromArgMatches;
+    use session::{Limits, StreamLimits};
 
     use super::*;
     use crate::{TcpFlags, UdpFlags};
@@ -207,22 +224,24 @@ mod tests {
         assert_eq!((args.dir, args.prefix.as_str()), (".".into(), "received-"));
         assert_eq!((args.if_exists, args.max_clients.get()), (IfExistsName::Rename, 100));
         assert!(!args.once && !args.read_only && !args.write_only && !args.insecure);
-        assert_eq!((args.max_file_size, args.max_generate), (None, 123_456_789));
+        assert_eq!((args.limits.of_store(), args.limits.max_generate), (Limits::default(), 123_456_789));
+        assert_eq!(args.limits.of_streams(), StreamLimits::default());
     }
 
     #[test]
     fn flags_are_read() {
         let args = parse(
             "--listen [::1]:0 --dir in --prefix= --if-exists update --once --write-only --max-file-size 4GiB \
+             --max-total 5k --min-free 6k --max-stream-count 7 --max-stream-rate 64kbit \
              --max-generate 1.5MB --max-clients 3 --congestion bbr --insecure --json -q",
         );
         let args = args.unwrap();
         assert_eq!(args.listen.map(|listen| listen.to_string()).as_deref(), Some("[::1]:0"));
-        assert_eq!(
-            (args.prefix.as_str(), args.max_file_size, args.max_clients.get()),
-            ("", Some(4 << 30), 3)
-        );
-        assert_eq!((args.if_exists, args.max_generate), (IfExistsName::Update, 1_500_000));
+        assert_eq!((args.prefix.as_str(), args.max_clients.get()), ("", 3));
+        let limits = Limits { max_file_len: Some(4 << 30), max_total: Some(5000), min_free: Some(6000) };
+        assert_eq!(args.limits.of_store(), limits);
+        assert_eq!(args.limits.of_streams(), StreamLimits { max_count: 7, max_rate: 64_000 });
+        assert_eq!((args.if_exists, args.limits.max_generate), (IfExistsName::Update, 1_500_000));
         assert!(args.once && args.write_only && args.insecure && args.voice.json && args.voice.quiet);
     }
 
@@ -238,6 +257,7 @@ mod tests {
             "--raw",
             "--raw --listen [::1]:0 --insecure -v --json",
             "--raw --save x --dir in --prefix= --if-exists fail --max-file-size 1k --once --max-clients 3",
+            "--raw --save x --max-total 1M --min-free 1G",
         ] {
             assert_eq!(check::<TcpFlags>(good), Ok(()), "{good}");
             assert_eq!(check::<UdpFlags>(good), Ok(()), "{good}");
@@ -250,6 +270,9 @@ mod tests {
         assert_eq!(check::<TcpFlags>("--raw --once --max-clients 3 --congestion bbr"), Ok(()));
         for bad in [
             "--max-generate 1k",
+            "--max-stream-count 9",
+            "--max-stream-rate 1mbit",
+            "--min-free 1k",
             "--once",
             "--max-clients 3",
             "--congestion bbr",
@@ -258,6 +281,23 @@ mod tests {
         ] {
             assert!(check::<UdpFlags>(&format!("--raw {bad}")).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_drop_box_keeps_and_hides_everything() {
+        fn check(words: &str) -> Result<(), String> {
+            let words = ["server"].into_iter().chain(words.split_whitespace());
+            let matches = command::<TcpFlags>(PROGRAM).try_get_matches_from(words).unwrap();
+            check_drop_box(&Typed::<ServerArgs<TcpFlags>>::from_arg_matches(&matches).unwrap())
+        }
+        for good in ["--write-only", "--write-only --if-exists rename --max-total 1k", "--if-exists fail"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in ["skip", "overwrite", "update", "fail"] {
+            let error = check(&format!("--write-only --if-exists {bad}")).unwrap_err();
+            assert!(error.contains("only --if-exists rename goes with it"), "{error}");
+        }
+        assert!(check("--write-only --max-generate 5").is_err());
     }
 
     #[test]
@@ -276,6 +316,9 @@ mod tests {
             "--max-file-size 1x",
             "--listen 8120",
             "--max-file-size 99999999TiB",
+            "--max-stream-count 1000001",
+            "--max-stream-rate 101mbit",
+            "--min-free -1",
             "--max-generate -5",
             "--max-generate 1234567890123456789012345678901234567890",
             "--if-exists ask",

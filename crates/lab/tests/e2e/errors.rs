@@ -99,7 +99,11 @@ fn what_the_server_does_not_allow_ends_with_5(transport: Transport) {
         (&["--write-only"], &["get", "there.mp3"], "does not allow giving files"),
         (&[], &["get", "nothing.mp3"], "nothing.mp3: no such file or directory"),
         (&[], &["get", "../from/song.mp3"], "a part that is . or .."),
-        (&["--max-file-size", "1k"], &["song.mp3"], "it has 100000 bytes; at most 1000 are allowed"),
+        (
+            &["--max-file-size", "1k"],
+            &["song.mp3"],
+            "it has 100000 bytes, and a file may have at most 1000 here (--max-file-size)",
+        ),
         (
             &["--if-exists", "fail", "--prefix", "th"],
             &["ere.mp3"],
@@ -283,31 +287,35 @@ pub(crate) fn on_small_disk(scene: &Scene, name: &str) -> Option<Command> {
 }
 
 /// A server on a small disk.
-struct Tight {
-    scene: Scene,
+pub(crate) struct Tight {
+    pub(crate) scene: Scene,
     server: Process,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Tight {
     fn new(transport: Transport) -> Option<Self> {
+        Self::with(transport, &[])
+    }
+
+    pub(crate) fn with(transport: Transport, args: &[&str]) -> Option<Self> {
         let scene = Scene::new(transport);
         let mut server = on_small_disk(&scene, transport.server())?;
-        server.args(["--listen", "127.0.0.1:0", "--dir", "to"]);
+        server.args(["--listen", "127.0.0.1:0", "--dir", "to"]).args(args);
         let (server, address) = ready(Process::spawn(&mut server).unwrap());
         Some(Self { scene, server, address })
     }
 
-    fn start(&self, server: SocketAddr, args: &[&str]) -> Process {
+    pub(crate) fn start(&self, server: SocketAddr, args: &[&str]) -> Process {
         self.scene.start(server, args)
     }
 
-    fn send(&self, name: &str) -> Output {
+    pub(crate) fn send(&self, name: &str) -> Output {
         self.start(self.address, &[name]).wait(LIMIT).unwrap()
     }
 
     /// A file or directory on the small disk.
-    fn to(&self, name: &str) -> PathBuf {
+    pub(crate) fn to(&self, name: &str) -> PathBuf {
         let to = self.scene.to(name);
         Path::new("/proc").join(self.server.id().to_string()).join("root").join(to.strip_prefix("/").unwrap())
     }

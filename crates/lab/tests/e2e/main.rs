@@ -33,6 +33,7 @@ mod errors;
 mod json;
 mod keys;
 mod kill;
+mod limits;
 mod outside;
 mod plain;
 mod prompt;

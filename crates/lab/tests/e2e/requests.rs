@@ -9,7 +9,7 @@ use lab::process::{LIMIT, Server};
 use link::{Link, TcpLink, TcpOptions, UdpLink, UdpOptions};
 use serde_json::Value;
 use session::{
-    Caller, Conversation, Event, GetJob, IfExists, Observer, PutJob, SessionError, Sources, Store,
+    Caller, Conversation, Event, GetJob, IfExists, Limits, Observer, PutJob, SessionError, Sources, Store,
     StoreOptions,
 };
 
@@ -51,8 +51,12 @@ fn put(scene: &Scene, conversation: &mut Conversation, name: &str) {
 fn get(scene: &Scene, conversation: &mut Conversation, mut job: GetJob) -> Result<u64, SessionError> {
     let dir = scene.root().join("got");
     fs::create_dir_all(&dir).unwrap();
-    let options =
-        StoreOptions { dir, prefix: OsString::new(), if_exists: IfExists::Overwrite, max_file_len: None };
+    let options = StoreOptions {
+        dir,
+        prefix: OsString::new(),
+        if_exists: IfExists::Overwrite,
+        limits: Limits::default(),
+    };
     conversation.get(&mut job, &Store::open(options).unwrap(), CALLER).map(|summary| summary.verified)
 }
 
@@ -159,7 +163,7 @@ fn a_long_text_is_made_in_little_memory_and_a_longer_one_refused(transport: Tran
     let mut client = connect(&scene, &server);
     let error =
         get(&scene, &mut client, GetJob::generate(LENGTH + 1, 1, Checksum::Md5)).unwrap_err().to_string();
-    assert_eq!(error, "that is more than the limit of 60000000 characters here");
+    assert_eq!(error, "that is more than the limit of 60000000 characters here (--max-generate)");
     assert_eq!(get(&scene, &mut client, GetJob::generate(LENGTH, 1, Checksum::Md5)).unwrap(), 1);
     let status = fs::read_to_string(format!("/proc/{}/status", server.process().id())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

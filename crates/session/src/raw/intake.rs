@@ -1,6 +1,7 @@
 //! Files that come without saying how long they will be.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ use framing::{Checksum, Digest, Entry, EntryKind, Hasher, Refusal};
 
 use crate::SessionError;
 use crate::store::{
-    self, Committed, Finished, NameError, PartFile, PartId, Placed, Plan, SafePath, Store, StoreError, Target,
+    self, Committed, Finished, Growth, LimitError, Lookout, NameError, PartFile, PartId, Placed, Plan,
+    SafePath, Store, StoreError, Target, room_for,
 };
 
 /// Permission bits of what is kept: nobody said which ones it had.
@@ -48,6 +50,9 @@ pub struct Intake {
     part: Arc<PartFile>,
     hasher: Hasher,
     len: u64,
+    /// What of the store's limits is set aside for it.
+    growth: Growth,
+    lookout: Lookout,
     pieces: u64,
     /// When its first bytes came.
     began: Option<Instant>,
@@ -78,12 +83,22 @@ impl Keeper {
             Plan::Refuse(text) => return Err(SessionError::Declined { refusal: Refusal::Policy, text }),
             Plan::Directory(path) => return Err(stays(path.as_path())),
         };
+        store.check_spare_room(room_for(0, 0)).map_err(|error| failed(&target, error))?;
         let part = store
             .parent_of(&target.path, true)
             .and_then(|dir| PartFile::fresh(&dir, target.path.name(), target.part))
-            .map_err(|error| StoreError::Write { path: target.path.as_path().to_owned(), error })?;
-        let hasher = Hasher::new(Checksum::Md5);
-        Ok(Intake { store, target, part: Arc::new(part), hasher, len: 0, pieces: 0, began: None })
+            .map_err(|error| failed(&target, error))?;
+        Ok(Intake {
+            growth: Growth::new(&store),
+            store,
+            target,
+            part: Arc::new(part),
+            hasher: Hasher::new(Checksum::Md5),
+            len: 0,
+            lookout: Lookout::default(),
+            pieces: 0,
+            began: None,
+        })
     }
 }
 
@@ -107,11 +122,14 @@ impl Intake {
         }
         self.began.get_or_insert_with(Instant::now);
         let len = self.len + bytes.len() as u64;
-        if let Some(most) = self.store.options().max_file_len.filter(|most| len > *most) {
-            let text = format!("it has more than {most} bytes, and no more are allowed");
-            return Err(SessionError::Declined { refusal: Refusal::Policy, text });
+        if let Some(most) = self.store.options().limits.max_file_len.filter(|most| len > *most) {
+            return Err(declined(LimitError::Grown { most }));
         }
-        self.part.file().write_all_at(bytes, self.len).map_err(|error| self.failed(error))?;
+        self.growth.grow(bytes.len() as u64).map_err(declined)?;
+        self.lookout
+            .pass(&self.store, bytes.len() as u64)
+            .and_then(|()| self.part.file().write_all_at(bytes, self.len))
+            .map_err(|error| failed(&self.target, error))?;
         self.hasher.update(bytes);
         self.len = len;
         self.pieces += 1;
@@ -133,22 +151,18 @@ impl Intake {
             store::commit(&[finished], self.store.options().if_exists, &mut Placed::default()).pop();
         match committed {
             Some(Committed::Stored(path)) => {
-                let Self { len, pieces, began, .. } = self;
+                self.growth.keep();
                 Ok(Kept {
                     path,
-                    len,
-                    pieces,
+                    len: self.len,
+                    pieces: self.pieces,
                     digest,
-                    elapsed: began.map_or(Duration::ZERO, |began| began.elapsed()),
+                    elapsed: self.began.map_or(Duration::ZERO, |began| began.elapsed()),
                 })
             }
-            Some(Committed::Failed(error)) => Err(self.failed(error).into()),
+            Some(Committed::Failed(error)) => Err(failed(&self.target, error)),
             Some(Committed::Kept(_) | Committed::Exists) | None => Err(stays(self.target.path.as_path())),
         }
-    }
-
-    fn failed(&self, error: std::io::Error) -> StoreError {
-        StoreError::Write { path: self.target.path.as_path().to_owned(), error }
     }
 }
 
@@ -157,6 +171,17 @@ impl Drop for Intake {
         // When it has its final name there is nothing left to remove.
         let _ = self.part.discard();
     }
+}
+
+fn failed(target: &Target, error: io::Error) -> SessionError {
+    match LimitError::of(&error) {
+        Some(limit) => declined(limit),
+        None => StoreError::Write { path: target.path.as_path().to_owned(), error }.into(),
+    }
+}
+
+fn declined(limit: LimitError) -> SessionError {
+    SessionError::Declined { refusal: Refusal::Policy, text: limit.to_string() }
 }
 
 fn stays(path: &Path) -> SessionError {

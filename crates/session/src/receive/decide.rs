@@ -15,7 +15,7 @@ use crate::compare::{Compared, Comparison};
 use crate::events::Event;
 use crate::hello::{Pulse, misbehaved, out_of_place};
 use crate::sets::{SetOf, held_of, send_set};
-use crate::store::{IfExists, PartFile, Plan, StoreError, Target};
+use crate::store::{IfExists, LimitError, PartFile, Plan, StoreError, Target};
 
 /// Partial files that may be open at a time before their chunks come.
 const MAX_OPEN_PARTS: usize = 256;
@@ -69,25 +69,27 @@ impl Receiving<'_> {
                 Plan::Take { target, .. } if self.plain => self.take_plain(index, target),
                 Plan::Take { target, part, lookalikes } => {
                     let (len, chunks) = (entry.len(), self.manifest.chunks_of(index));
-                    open_parts += usize::from(part.is_some());
-                    self.active.insert(index, Active::new(target, chunks.clone()));
-                    if part.is_some() || !lookalikes.is_empty() {
+                    let active = Active::new(target, chunks.clone());
+                    let is_sure = part.is_none() && lookalikes.is_empty();
+                    if !is_sure {
+                        open_parts += usize::from(part.is_some());
                         comparisons.push_back(Comparison::new(index, chunks, len, part, lookalikes));
                     }
-                    Decision::Take
+                    self.active.insert(index, active);
+                    if is_sure { self.take(index) } else { Decision::Take }
                 }
-                Plan::Directory(path) => {
-                    directories.push((index, path));
-                    Decision::Take
-                }
+                Plan::Directory(path) => match self.booking.book_directory(&path) {
+                    Ok(()) => {
+                        directories.push((index, path));
+                        Decision::Take
+                    }
+                    Err(limit) => self.refuse(index, &limit.to_string()),
+                },
                 Plan::Keep(name) => {
                     self.judge(index, Verdict::Kept, name.as_os_str());
                     Decision::Keep
                 }
-                Plan::Refuse(why) => {
-                    self.judge(index, Verdict::Refused(&why), OsStr::new(""));
-                    Decision::Refuse
-                }
+                Plan::Refuse(why) => self.refuse(index, &why),
             });
         }
         for (index, made) in self.store.make_directories(directories) {
@@ -108,18 +110,39 @@ impl Receiving<'_> {
     /// Takes all of a file, whatever is there.
     fn take_plain(&mut self, index: u32, mut target: Target) -> Decision {
         if self.store.options().if_exists == IfExists::Fail && self.store.is_taken(&target.path) {
-            self.judge(index, Verdict::Refused(IS_THERE), OsStr::new(""));
-            return Decision::Refuse;
+            return self.refuse(index, IS_THERE);
         }
         // What an ordinary transfer of it has left can still be gone on with.
         target.part = target.part.plain();
         self.active.insert(index, Active::new(target, self.manifest.chunks_of(index)));
-        Decision::Take
+        self.take(index)
+    }
+
+    /// Takes a file, unless that is more than the store may take.
+    fn take(&mut self, index: u32) -> Decision {
+        match self.book(index) {
+            Ok(()) => Decision::Take,
+            Err(limit) => self.refuse(index, &limit.to_string()),
+        }
+    }
+
+    fn refuse(&mut self, index: u32, why: &str) -> Decision {
+        self.judge(index, Verdict::Refused(why), OsStr::new(""));
+        Decision::Refuse
+    }
+
+    /// Has the store promise to take an active file.
+    pub(super) fn book(&mut self, index: u32) -> Result<(), LimitError> {
+        let (Some(active), Some(entry)) = (self.active.get(&index), self.manifest.get(index)) else {
+            return Ok(());
+        };
+        let on_disk = active.part.as_ref().map_or(0, |part| part.room_taken());
+        self.booking.book(index, &active.target, entry.len(), on_disk)
     }
 
     /// Has the sender tell the sums of what may be here already, and compares.
     pub(super) fn compare(
-        &self,
+        &mut self,
         link: &mut dyn Link,
         mut waiting: VecDeque<Comparison>,
     ) -> Result<Vec<Compared>, SessionError> {
@@ -176,7 +199,7 @@ impl Receiving<'_> {
     }
 
     fn finish_comparison(
-        &self,
+        &mut self,
         link: &mut dyn Link,
         comparison: Comparison,
     ) -> Result<Compared, SessionError> {
@@ -186,7 +209,9 @@ impl Receiving<'_> {
             return Ok(Compared { file, part: None, held: holes, same: None });
         };
         let target = &active.target;
+        let booking = &mut self.booking;
         let open_part = || {
+            booking.book(file, target, entry.len(), 0)?;
             let dir = self.store.parent_of(&target.path, true)?;
             PartFile::open(&dir, target.path.name(), target.part, entry.len(), self.store.claim())
         };
@@ -202,6 +227,10 @@ impl Receiving<'_> {
         }
         match finished {
             Ok(compared) => Ok(compared),
+            // It is refused when its turn comes.
+            Err(error) if LimitError::of(&error).is_some() => {
+                Ok(Compared { file, part: None, held: ChunkSet::new(), same: None })
+            }
             Err(error) => {
                 let error = StoreError::Write { path: target.path.as_path().to_owned(), error };
                 // What can't be read or copied here is sent instead; what can't be written fails when it comes.
@@ -226,8 +255,7 @@ impl Receiving<'_> {
             return Decision::Verify;
         }
         if self.store.options().if_exists == IfExists::Fail && self.store.is_taken(&active.target.path) {
-            self.judge(file, Verdict::Refused(IS_THERE), OsStr::new(""));
-            return Decision::Refuse;
+            return self.refuse(file, IS_THERE);
         }
         // Of too many, the part is found again by its name when its chunks come.
         self.held_parts += usize::from(part.is_some());
@@ -235,7 +263,7 @@ impl Receiving<'_> {
         let mut held = held;
         held.extend(from_start(&self.holes.within(active.chunks.clone()), active.chunks.start).ranges());
         active.fill(held);
-        Decision::Take
+        self.take(file)
     }
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use framing::{ChunkSet, Message, Sent, SentOutcome, Stored, Verdict};
+use framing::{ChunkSet, Message, Sent, SentOutcome, Verdict};
 use link::{ChunkRun, Link, LinkError};
 
 use super::Receiving;
@@ -15,7 +15,7 @@ use super::open::{max_open, open_file};
 use super::state::{Active, Phase};
 use crate::SessionError;
 use crate::compare::Comparison;
-use crate::events::{Event, Faults, FileReport, Outcome, Side};
+use crate::events::{Event, Outcome};
 use crate::hello::{Pulse, WORKING_INTERVAL, misbehaved};
 use crate::history::Progress;
 use crate::intake::Happened;
@@ -166,6 +166,9 @@ impl Receiving<'_> {
 
     /// A file that seemed to be there is to be sent after all.
     fn refill(&mut self, file: u32) {
+        if let Err(limit) = self.book(file) {
+            return self.judge(file, Verdict::Refused(&limit.to_string()), OsStr::new(""));
+        }
         if let Some(active) = self.active.get_mut(&file) {
             active.fill(from_start(&self.holes.within(active.chunks.clone()), active.chunks.start));
         }
@@ -199,6 +202,9 @@ impl Receiving<'_> {
                 // One that was killed after the file got its name may have been followed by one that was killed before it
                 // saw that.
                 self.intake.sweep(active.target.clone());
+                if let Some(entry) = self.manifest.get(file) {
+                    self.booking.was_there(&active.target, entry.len());
+                }
                 self.judge(file, Verdict::AlreadyThere(here), path.as_os_str());
             }
             Phase::Verifying(_) => self.refill(file),
@@ -254,90 +260,6 @@ impl Receiving<'_> {
             (Committed::Failed(error), _) => self.fail(file, error),
             (Committed::Stored(_), None) => {}
         }
-    }
-
-    /// Gives the verdict on an entry.
-    pub(super) fn judge(&mut self, index: u32, verdict: Verdict<'_>, name: &OsStr) {
-        let there = |here| self.active.get(&index).and_then(|active| active.there).unwrap_or(here);
-        let faults = self.faults_of(index).unwrap_or_default();
-        let outcome = match verdict {
-            Verdict::Damaged(here) => Outcome::Damaged { here, there: there(here), report: &faults },
-            Verdict::Stored(digest) => Outcome::Verified(digest),
-            Verdict::AlreadyThere(digest) => Outcome::AlreadyThere(digest),
-            Verdict::Directory => Outcome::Directory,
-            Verdict::Kept => Outcome::Kept,
-            Verdict::Differs(here) => Outcome::Differs { here, there: there(here) },
-            Verdict::NotSent => Outcome::Changed,
-            Verdict::Refused(why) => Outcome::Refused(why),
-        };
-        self.judge_as(index, verdict, name, outcome);
-    }
-
-    /// What became of a file's chunks in a plain transfer.
-    fn faults_of(&self, file: u32) -> Option<Faults> {
-        self.faults.as_ref().map(|faults| faults.of_file(self.manifest.chunks_of(file)))
-    }
-
-    /// Gives the verdict on an entry that this side would store and can't.
-    pub(super) fn judge_failed(&mut self, index: u32, why: &str) {
-        self.judge_as(index, Verdict::Refused(why), OsStr::new(""), Outcome::Failed(why));
-    }
-
-    fn judge_as(&mut self, index: u32, verdict: Verdict<'_>, name: &OsStr, outcome: Outcome<'_>) {
-        self.verifying.remove(&index);
-        self.begun.remove(&index);
-        let name = &*self.store.path_in_whole(name);
-        let active = self.active.remove(&index);
-        if let Some(active) = &active {
-            let opened = !matches!(active.phase, Phase::Filling { open: false, .. } | Phase::Verifying(_));
-            self.open_parts = self.open_parts.saturating_sub(usize::from(opened));
-            self.unfinished.remove(&index);
-        }
-        self.push_verdict(&Stored { index, verdict, name: name.as_bytes() });
-        let Some(entry) = self.manifest.get(index) else { return };
-        let (now, held) = active.map_or((None, 0), |active| (active.moved, active.held_bytes));
-        let account = self.history.settle(entry.path, now, held, self.began);
-        let faults = if outcome.has_faults() { self.faults_of(index) } else { None };
-        let report = FileReport {
-            side: Side::Receiver,
-            path: OsStr::from_bytes(entry.path),
-            name,
-            len: entry.len(),
-            moved: account.moved,
-            held: account.held,
-            elapsed: account.elapsed,
-            outcome,
-            faults: faults.as_ref(),
-        };
-        self.summary.count(&report);
-        self.caller.observer.event(&Event::File(&report));
-    }
-
-    /// Says again that an entry needs nothing more, one that had its verdict on an earlier connection.
-    pub(super) fn repeat_verdict(&mut self, index: u32) {
-        self.push_verdict(&Stored { index, verdict: Verdict::Kept, name: b"" });
-    }
-
-    fn push_verdict(&mut self, stored: &Stored<'_>) {
-        if self.verdicts.is_full() {
-            self.full_pages.push(std::mem::take(&mut self.verdicts));
-        }
-        self.verdicts.push(stored);
-    }
-
-    /// Tells the sender the verdicts that are known by now.
-    pub(super) fn tell(
-        &mut self,
-        send: &mut dyn FnMut(&Message<'_>) -> Result<(), LinkError>,
-    ) -> Result<(), LinkError> {
-        for page in self.full_pages.drain(..) {
-            send(&Message::Stored(page.page()))?;
-        }
-        if !self.verdicts.is_empty() {
-            send(&Message::Stored(self.verdicts.page()))?;
-            self.verdicts.clear();
-        }
-        Ok(())
     }
 
     /// Waits until every file has its verdict, or needs another round.

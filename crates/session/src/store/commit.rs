@@ -174,7 +174,7 @@ fn place(file: &Finished, if_exists: IfExists, placed: &mut Placed) -> io::Resul
             placed.note(&file.part)?;
             stored(&name)
         }
-        IfExists::Rename => stored(&rename_to_numbered(dir, from, to)?),
+        IfExists::Rename | IfExists::Hide => stored(&rename_to_numbered(dir, from, to)?),
         IfExists::Skip => {
             if rename_to_new(dir, from, to)? {
                 return stored(to);

@@ -57,6 +57,10 @@ impl PartId {
         Self(self.0.map(|byte| !byte))
     }
 
+    pub(super) const fn bytes(self) -> [u8; PART_ID_LEN / 2] {
+        self.0
+    }
+
     fn name(self, target: &OsStr, twin: u32) -> OsString {
         let id: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
         let number = if twin == 0 { String::new() } else { format!("-{twin}") };
@@ -273,6 +277,11 @@ impl PartFile {
                 let _ = dir.remove_file(&name);
             }
         }
+    }
+
+    /// How many partial files there are of this target and id, as far as leftovers are looked for.
+    pub(crate) fn count(dir: &Dir, target: &OsStr, id: PartId) -> u32 {
+        (0..LEFTOVERS).map(|twin| u32::from(dir.symlink_metadata(id.name(target, twin)).is_ok())).sum()
     }
 
     /// Removes it, if it still has its name: another may have that by now.

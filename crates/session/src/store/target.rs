@@ -9,7 +9,7 @@ use cap_std::fs::MetadataExt;
 use framing::{Entry, EntryKind};
 
 use super::name::numbered;
-use super::{IfExists, PartFile, PartId, SafePath, Store};
+use super::{IfExists, LimitError, PartFile, PartId, SafePath, Store};
 
 /// How many files with a number in their name are looked at to find the same content.
 const MAX_LOOKALIKES: u32 = 16;
@@ -48,7 +48,7 @@ impl Store {
     /// hold it open.
     #[must_use]
     pub fn plan(&self, entry: &Entry<'_>, find_part: bool) -> Plan {
-        let path = match self.place_of(entry.path) {
+        let path = match self.place_for(entry) {
             Ok(path) => path,
             Err(error) => return Plan::Refuse(error.to_string()),
         };
@@ -57,10 +57,8 @@ impl Store {
                 Ok(there) if !there.is_dir() => Plan::Refuse("a file of that name is in the way".to_owned()),
                 _ => Plan::Directory(path),
             },
-            EntryKind::File { len } => match self.options.max_file_len {
-                Some(max) if len > max => {
-                    Plan::Refuse(format!("it has {len} bytes; at most {max} are allowed"))
-                }
+            EntryKind::File { len } => match self.options.limits.max_file_len {
+                Some(most) if len > most => Plan::Refuse(LimitError::FileLen { len, most }.to_string()),
                 _ => self.plan_file(entry, path, find_part),
             },
         }
@@ -87,6 +85,9 @@ impl Store {
         } else {
             None
         };
+        if self.is_hiding() {
+            return Plan::Take { target, part, lookalikes: Vec::new() };
+        }
         let there = match dir.symlink_metadata(target.path.name()) {
             Ok(there) => there,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

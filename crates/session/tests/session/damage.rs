@@ -10,7 +10,7 @@ use crate::pair::{Diary, Pair, noise, put, write};
 use framing::frame::{Frame, HEADER_LEN, Kind};
 use framing::{CHUNK_LEN, Checksum};
 use link::{TcpLink, TcpOptions};
-use session::{Caller, PutJob, Service, Sources, Summary};
+use session::{Caller, PutJob, Service, Sources, StreamLimits, Summary};
 
 /// What to do to a frame on its way.
 enum Damage {
@@ -27,6 +27,7 @@ fn put_through(pair: &Pair, damage: impl FnMut(u64) -> Damage + Send) -> Summary
         takes: true,
         gives: true,
         max_generate: 123_456_789,
+        streams: StreamLimits::default(),
     };
     let mut endpoint =
         link::TcpEndpoint::bind("127.0.0.1:0".parse().unwrap(), &TcpOptions::default()).unwrap();

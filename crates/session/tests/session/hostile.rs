@@ -11,12 +11,12 @@ use framing::{
     PageBuilder, Part, Sent, SentOutcome,
 };
 use link::{Listener, TcpEndpoint, TcpOptions};
-use session::{Service, SessionError, Summary};
+use session::{Service, SessionError, StreamLimits, Summary};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 /// A client that sends whatever it likes.
-struct Rogue(TcpStream);
+pub(crate) struct Rogue(TcpStream);
 
 impl Rogue {
     fn frame(&mut self, kind: Kind, chunk: u64, payload: &[u8]) {
@@ -27,7 +27,7 @@ impl Rogue {
         let _ = self.0.write_all(&frame);
     }
 
-    fn say(&mut self, message: &Message<'_>) {
+    pub(crate) fn say(&mut self, message: &Message<'_>) {
         let mut payload = Vec::new();
         message.encode(&mut payload);
         self.frame(Kind::Message, 0, &payload);
@@ -38,7 +38,7 @@ impl Rogue {
     }
 
     /// Offers files of these paths and lengths.
-    fn put(&mut self, files: &[(&[u8], u64)]) {
+    pub(crate) fn put(&mut self, files: &[(&[u8], u64)]) {
         self.hello();
         let bytes = files.iter().map(|(_, len)| len).sum();
         self.say(&Message::Put(Offer {
@@ -82,13 +82,17 @@ impl Rogue {
 }
 
 /// Has a server serve one rogue: what the rogue heard, and how the server saw it.
-fn attack(pair: &Pair, rogue: impl FnOnce(&mut Rogue)) -> (String, Result<Option<Summary>, SessionError>) {
+pub(crate) fn attack(
+    pair: &Pair,
+    rogue: impl FnOnce(&mut Rogue),
+) -> (String, Result<Option<Summary>, SessionError>) {
     let service = Service {
         store: pair.store("to"),
         software: "test-server".into(),
         takes: true,
         gives: true,
         max_generate: 123_456_789,
+        streams: StreamLimits::default(),
     };
     let mut endpoint = TcpEndpoint::bind("127.0.0.1:0".parse().unwrap(), &TcpOptions::default()).unwrap();
     let address = endpoint.local_addr();

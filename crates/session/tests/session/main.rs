@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 mod damage;
+mod drop_box;
 mod hostile;
+mod limits;
 mod loose;
 mod orders;
 mod pair;

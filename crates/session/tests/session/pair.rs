@@ -10,8 +10,8 @@ use crate::loose::{Loose, Manners};
 use framing::Checksum;
 use link::{Link, Listener, TcpEndpoint, TcpLink, TcpOptions, UdpEndpoint, UdpLink, UdpOptions};
 use session::{
-    Caller, Conversation, Event, GetJob, IfExists, Observer, PutJob, Service, SessionError, Sources, Store,
-    StoreOptions, Summary,
+    Caller, Conversation, Event, GetJob, IfExists, Limits, Observer, PutJob, Service, SessionError, Sources,
+    Store, StoreOptions, StreamLimits, Summary,
 };
 
 /// Remembers what happened, as text.
@@ -37,7 +37,7 @@ impl Diary {
 pub(crate) struct Pair {
     dir: tempfile::TempDir,
     pub(crate) if_exists: IfExists,
-    pub(crate) max_file_len: Option<u64>,
+    pub(crate) limits: Limits,
     pub(crate) prefix: &'static str,
     pub(crate) checksum: Checksum,
     pub(crate) diary: Arc<Diary>,
@@ -66,7 +66,7 @@ impl Pair {
         Self {
             dir,
             if_exists: IfExists::Rename,
-            max_file_len: None,
+            limits: Limits::default(),
             prefix: "",
             checksum: Checksum::Md5,
             diary: Arc::default(),
@@ -91,7 +91,7 @@ impl Pair {
             dir: self.dir.path().join(dir),
             prefix: self.prefix.into(),
             if_exists: self.if_exists,
-            max_file_len: self.max_file_len,
+            limits: self.limits,
         })
         .unwrap()
     }
@@ -143,6 +143,7 @@ impl Pair {
             takes: true,
             gives: true,
             max_generate: 123_456_789,
+            streams: StreamLimits::default(),
         }
     }
 
@@ -152,13 +153,17 @@ impl Pair {
     }
 
     pub(crate) fn put_sources(&self, sources: Sources) -> Result<Summary, SessionError> {
+        self.put_to(&self.service("to"), sources)
+    }
+
+    /// Sends files to this server.
+    pub(crate) fn put_to(&self, service: &Service, sources: Sources) -> Result<Summary, SessionError> {
         let job = PutJob::new(sources, self.checksum);
         let mut job = if self.plain { job.plain() } else { job };
         let caller = Caller { software: "test-client", observer: &*self.diary };
-        let service = self.service("to");
         let (put, served) = self.talk(
             |link| put(link, &mut job, caller),
-            |link| session::serve(link, &service, &Diary::default()),
+            |link| session::serve(link, service, &Diary::default()),
         );
         if let Err(error) = &served {
             eprintln!("the server's side ended with: {error}");

@@ -12,7 +12,7 @@ use framing::{Checksum, Hasher};
 use link::LinkError;
 use link::raw::{ByteStream, Datagram};
 use session::raw::{self, Due, Ending, GREETING, Gathering, Keeper, SendError};
-use session::{IfExists, SessionError, Store, StoreOptions};
+use session::{IfExists, Limits, SessionError, Store, StoreOptions};
 use tempfile::TempDir;
 
 /// What a peer does next.
@@ -74,9 +74,13 @@ impl ByteStream for Made {
 
 /// A directory, and who keeps files there as `received-song.mp3`.
 fn keeper(if_exists: IfExists, max_file_len: Option<u64>) -> (TempDir, Keeper) {
+    limited_keeper(if_exists, Limits { max_file_len, ..Limits::default() })
+}
+
+/// The same, with these limits.
+fn limited_keeper(if_exists: IfExists, limits: Limits) -> (TempDir, Keeper) {
     let dir = tempfile::tempdir().unwrap();
-    let options =
-        StoreOptions { dir: dir.path().to_owned(), prefix: "received-".into(), if_exists, max_file_len };
+    let options = StoreOptions { dir: dir.path().to_owned(), prefix: "received-".into(), if_exists, limits };
     let keeper = Keeper::new(Store::open(options).unwrap(), OsStr::new("song.mp3")).unwrap();
     (dir, keeper)
 }
@@ -199,12 +203,47 @@ fn names_that_are_taken_are_treated_as_the_settings_say() {
 }
 
 #[test]
+fn all_files_together_have_a_limit_too() {
+    let limits = Limits { max_total: Some(1500), ..Limits::default() };
+    let (dir, keeper) = limited_keeper(IfExists::Rename, limits);
+    let keep = |parts: Vec<Turn>| raw::keep(&Made::new(parts), &keeper, &mut || {});
+    assert_eq!(keep(vec![says([1; 1000])]).unwrap().len, 1000);
+    // Two at once can't both have the rest.
+    let mut first = keeper.begin().unwrap();
+    first.append(&[2; 400]).unwrap();
+    let error = keep(vec![says([3; 100]), says([3; 1])]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "it is more than what is left of the 1500 bytes that are taken in altogether here (--max-total)"
+    );
+    // What is not kept is given back.
+    drop(first);
+    assert_eq!(keep(vec![says([4; 500])]).unwrap().len, 500);
+    assert!(keep(vec![says([5; 1])]).is_err());
+    assert_eq!(keep(vec![]).unwrap().len, 0);
+    assert_eq!(files(&dir).len(), 3);
+}
+
+#[test]
+fn what_would_leave_too_little_of_the_disk_is_not_kept() {
+    let limits = Limits { min_free: Some(1 << 60), ..Limits::default() };
+    let (dir, keeper) = limited_keeper(IfExists::Rename, limits);
+    let error = raw::keep(&Made::new([says([1; 5])]), &keeper, &mut || {}).unwrap_err();
+    assert!(matches!(error, SessionError::Declined { .. }), "{error:?}");
+    assert!(error.to_string().ends_with("would stay free here (--min-free)"), "{error}");
+    assert_eq!(files(&dir).len(), 0);
+}
+
+#[test]
 fn what_is_longer_than_allowed_is_not_kept() {
     let (dir, keeper) = keeper(IfExists::Rename, Some(1000));
     assert_eq!(raw::keep(&Made::new([says([1; 1000])]), &keeper, &mut || {}).unwrap().len, 1000);
     let stream = Made::new([says([1; 1000]), says([1; 1]), Pauses]);
     let error = raw::keep(&stream, &keeper, &mut || {}).unwrap_err();
-    assert_eq!(error.to_string(), "it has more than 1000 bytes, and no more are allowed");
+    assert_eq!(
+        error.to_string(),
+        "it has more than 1000 bytes, and a file may not have more here (--max-file-size)"
+    );
     assert_eq!(files(&dir).len(), 1);
 }
 
@@ -230,7 +269,7 @@ fn names_stay_in_the_directory() {
         dir: dir.path().to_owned(),
         prefix: "received-".into(),
         if_exists: IfExists::Rename,
-        max_file_len: None,
+        limits: Limits::default(),
     };
     let store = Store::open(options).unwrap();
     for name in ["", "..", "../x", "/etc/passwd", "a/../../b", "a\n", "nul.txt", &"x".repeat(250)] {

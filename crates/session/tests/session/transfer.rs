@@ -196,7 +196,7 @@ fn if_exists_does_what_it_says(new: New<'_>) {
 }
 
 /// Leaves a partial file behind as an interrupted transfer would: the whole file, under its partial name.
-fn interrupt(pair: &Pair, name: &str) -> std::path::PathBuf {
+pub(crate) fn interrupt(pair: &Pair, name: &str) -> std::path::PathBuf {
     let about = pair.from(name).metadata().unwrap();
     let entry = framing::Entry {
         kind: framing::EntryKind::File { len: about.len() },
@@ -279,7 +279,7 @@ fn a_hole_in_the_source_is_zero_in_the_target_whatever_the_partial_file_held(new
 
 fn what_may_not_be_is_refused_and_the_rest_arrives(new: New<'_>) {
     let mut pair = new();
-    pair.max_file_len = Some(1000);
+    pair.limits.max_file_len = Some(1000);
     write(pair.from("t/big"), &noise(1, 1001));
     write(pair.from("t/small"), &noise(1, 1000));
     write(pair.from("t/nul.txt"), b"device");
