@@ -1,7 +1,9 @@
 //! Flags that several programs share.
 
 use std::env;
+use std::path::PathBuf;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, FromArgMatches, Id, ValueEnum};
@@ -84,6 +86,19 @@ pub(crate) fn parse_prefix(text: &str) -> Result<String, String> {
         return Err("a prefix is part of a name: no slashes and no control characters".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// Reads where something goes.
+pub(crate) fn place() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(check_place)
+}
+
+/// Refuses `-`: it means standard output, and nothing unverified goes there.
+fn check_place(path: PathBuf) -> Result<PathBuf, String> {
+    if path.as_os_str() == "-" {
+        return Err("files go to the disk, to be verified there; ./- is a place of that name".to_owned());
+    }
+    Ok(path)
 }
 
 /// Arguments, and which flags were typed: the others have their defaults.
@@ -185,6 +200,12 @@ mod tests {
         for bad in ["a/", "../", "a\\", "a\n", "\0", &long] {
             assert!(parse_prefix(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn nothing_goes_to_standard_output() {
+        assert!(check_place("-".into()).unwrap_err().contains("./-"));
+        assert_eq!(check_place("./-".into()), Ok(PathBuf::from("./-")));
     }
 
     #[test]

@@ -124,7 +124,7 @@ pub(super) struct GetArgs {
     #[arg(value_name = "NAME", required = true)]
     pub(super) names: Vec<OsString>,
     /// The directory to put them in; it is created if missing
-    #[arg(long, value_name = "DIR", default_value = ".")]
+    #[arg(long, value_name = "DIR", default_value = ".", value_parser = flags::place())]
     pub(super) to: PathBuf,
     /// What the names of received files begin with
     #[arg(long, value_name = "P", default_value = "received-", value_parser = flags::parse_prefix)]
@@ -148,7 +148,7 @@ pub(crate) struct GenerateArgs {
     #[arg(value_name = "N", value_parser = grammar::parse_length, allow_negative_numbers = true)]
     pub(crate) length: u64,
     /// Keep it as FILE; otherwise it is received, verified, counted and removed
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = flags::place())]
     pub(crate) to: Option<PathBuf>,
     /// What its characters come from: the same number always makes the same file
     #[arg(long, value_name = "S", default_value_t = 0)]

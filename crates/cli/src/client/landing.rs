@@ -1,8 +1,10 @@
 //! Where fetched files go.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use session::{IfExists, Limits, Store, StoreOptions};
 use tempfile::TempDir;
@@ -67,22 +69,36 @@ fn open(dir: &Path, prefix: &str, if_exists: IfExists) -> anyhow::Result<Store> 
     })?)
 }
 
-/// A directory that is gone when this is, or when the program is interrupted.
+/// What the names of temporary directories begin with.
+const TEMPORARY: &str = "tandem-generate-";
+/// A temporary directory that is older and that nobody holds was left by a program that was killed.
+const LEFT_AFTER: Duration = Duration::from_secs(60);
+
+/// A directory that is gone when this is, or when the program is interrupted. When it is killed, the next one removes it.
 #[derive(Debug)]
 pub(super) struct Temporary {
     dir: TempDir,
     line: Arc<Line>,
+    /// Says that it is in use, as long as it is locked.
+    _lock: File,
 }
 
 impl Temporary {
     pub(super) fn new(line: Arc<Line>) -> anyhow::Result<Self> {
-        let made = tempfile::Builder::new().prefix("tandem-").tempdir();
-        let dir = made.map_err(|error| {
+        // What can't be removed is only left over.
+        let _ = sweep(&std::env::temp_dir(), SystemTime::now());
+        let made = tempfile::Builder::new().prefix(TEMPORARY).tempdir();
+        let made = made.and_then(|dir| {
+            let lock = File::open(dir.path())?;
+            lock.try_lock()?;
+            Ok((dir, lock))
+        });
+        let (dir, lock) = made.map_err(|error| {
             let why = exit::plain_words(&error.to_string());
             Problem::new(Exit::LocalFile, format!("cannot make a temporary directory: {why}"))
         })?;
         line.set_temporary(Some(PathBuf::from(dir.path())));
-        Ok(Self { dir, line })
+        Ok(Self { dir, line, _lock: lock })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -96,9 +112,52 @@ impl Drop for Temporary {
     }
 }
 
+/// Removes temporary directories that programs left which were killed.
+fn sweep(parent: &Path, now: SystemTime) -> io::Result<()> {
+    for entry in fs::read_dir(parent)?.flatten() {
+        let is_ours = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes());
+        if is_ours && is_left(&entry.path(), now).unwrap_or(false) {
+            // It may be somebody else's.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
+}
+
+fn is_left(path: &Path, now: SystemTime) -> io::Result<bool> {
+    let about = fs::symlink_metadata(path)?;
+    // A young one may not be locked yet.
+    if !about.is_dir() || now.duration_since(about.modified()?).is_ok_and(|age| age < LEFT_AFTER) {
+        return Ok(false);
+    }
+    Ok(File::open(path)?.try_lock().is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_program_left_goes_with_the_next_one() {
+        let parent = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            let path = parent.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("generated-5.txt"), b"12345").unwrap();
+            path
+        };
+        let [held, left, other] = ["tandem-generate-a", "tandem-generate-b", "tandem-else"].map(make);
+        let lock = File::open(&held).unwrap();
+        lock.try_lock().unwrap();
+        let now = SystemTime::now();
+        sweep(parent.path(), now).unwrap();
+        assert!(held.exists() && left.exists() && other.exists(), "they are young");
+        sweep(parent.path(), now + 2 * LEFT_AFTER).unwrap();
+        assert!(held.exists() && !left.exists() && other.exists());
+        drop(lock);
+        sweep(parent.path(), now + 2 * LEFT_AFTER).unwrap();
+        assert!(!held.exists() && other.exists());
+    }
 
     #[test]
     fn a_file_gets_a_name_of_its_own() {
