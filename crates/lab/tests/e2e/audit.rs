@@ -2,14 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::Instant;
 
 use lab::Transport;
-use lab::process::{LIMIT, Output, Process, run};
+use lab::process::{LIMIT, Output, Process, Server, run};
 use serde_json::Value;
 
 use crate::errors::{on_small_disk, ready};
@@ -29,6 +29,7 @@ over_each_transport!(
     no_name_forges_a_line,
     a_file_that_cannot_be_kept_safe_is_refused,
     a_full_disk_of_the_audit_stops_nobody,
+    what_comes_raw_has_a_line_too,
 );
 
 /// The fields of each line behind the time, the port left out.
@@ -361,6 +362,28 @@ fn a_full_disk_of_the_audit_stops_nobody(transport: Transport) {
     let told = lines(&output.stdout).len() as u64;
     // Two for each that was fetched.
     assert_eq!(objects.len() as u64 - 1 + gap, 2 * told, "{logged:#?}");
+}
+
+fn what_comes_raw_has_a_line_too(transport: Transport) {
+    let scene = Scene::new(transport);
+    scene.write("song.mp3", &noise(1, 100_000));
+    let log = scene.root().join("audit.jsonl");
+    let server = scene.serve(&["--raw", "--save", "song.mp3", "--once", "--audit", log.to_str().unwrap()]);
+    well(&scene.run(&server, &["--raw", "song.mp3"]));
+    let output = server.wait(LIMIT).unwrap();
+    assert_eq!(lines(&output.stdout), ["no key | raw | received-song.mp3 | 100000 bytes | done"]);
+    let logged = objects(&fs::read_to_string(log).unwrap());
+    let [entry] = &logged[..] else { panic!("{logged:?}") };
+    let fields = (&entry["action"], &entry["path"], &entry["bytes"], &entry["verdict"]);
+    assert_eq!(fields, (&"raw".into(), &"received-song.mp3".into(), &100_000.into(), &"done".into()));
+    if transport == Transport::Tcp {
+        let server = Server::start(transport.server(), ["--raw", "--once"], scene.root()).unwrap();
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.write_all(b"one\ntwo\n").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+        assert_eq!(lines(&server.wait(LIMIT).unwrap().stdout), ["no key | raw | - | 8 bytes | done"]);
+    }
 }
 
 #[test]
