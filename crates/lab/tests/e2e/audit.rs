@@ -142,7 +142,7 @@ fn what_is_refused_is_told_with_its_reason(transport: Transport) {
     assert_eq!(scene.run(&server, &["get", "../from/song.mp3", "x"]).code(), Some(5));
     let output = server.stop().unwrap();
     let expected = [
-        "no key | put | song.mp3 | 0 bytes | refused: this server takes no files",
+        "no key | put | song.mp3 | 0 bytes | refused: this server takes no files (--read-only)",
         "no key | get | ../from/song.mp3 and 1 more | 0 bytes | refused: ../from/song.mp3: its path has a part that is . or ..",
     ];
     assert_eq!(lines(&output.stdout), expected, "{}", output.stdout);
