@@ -15,6 +15,7 @@
 mod block;
 mod error;
 mod notice;
+mod origin;
 pub mod raw;
 mod stats;
 mod tcp;
@@ -31,12 +32,16 @@ use framing::{ChunkSet, Message};
 pub use block::{Block, ChunkRun};
 pub use error::{ConnectError, LinkError};
 pub use notice::{Note, Notice};
+pub use origin::origin;
 pub use stats::{Limiter, LinkStats, PlainReport};
 pub use tcp::{TcpEndpoint, TcpLink, TcpOptions};
 pub use udp::{Congestion, UdpEndpoint, UdpLink, UdpOptions};
 
 /// How long a peer may be silent, or not take what is sent to it, before the link counts as lost.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a peer may take on a server until its first message is there, unless a server says otherwise.
+pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
 /// The longest message that goes as a datagram where the path sets no limit: over TCP.
 const MAX_DATAGRAM_LEN: usize = 32 * 1024;

@@ -6,6 +6,7 @@
 
 mod greeting;
 mod inbox;
+mod porch;
 mod raw;
 mod sealed;
 mod socket;
@@ -23,6 +24,7 @@ use rustix::event::PollFlags;
 use crate::block::{BLOCK_CHUNKS, BLOCK_LEN, Block, ChunkRun, Pool};
 use crate::{Arrival, ChunkSink, ChunkSource, Closer, Filled, IDLE_LIMIT, Link, LinkError};
 use inbox::{Found, Inbox};
+use porch::First;
 use sealed::Sealed;
 
 pub use raw::RawStream;
@@ -69,6 +71,18 @@ impl TcpLink {
         let (read_at, outbox, idle_limit) = (Instant::now(), Vec::new(), IDLE_LIMIT);
         let pipe = Pipe { stream, peer, sealed, inbox, read_at, outbox, idle_limit, met: true };
         Ok(Self { pipe, pool, idle_limit: IDLE_LIMIT, is_answered: false })
+    }
+
+    /// Makes a link of the connection of a peer that has said this.
+    fn welcome(stream: TcpStream, peer: SocketAddr, first: First) -> io::Result<Self> {
+        match first {
+            First::Sealed(sealed) => Self::new(stream, peer, Some(sealed)),
+            First::Clear(heard) => {
+                let mut link = Self::new(stream, peer, None)?;
+                link.pipe.inbox.fill(&heard);
+                Ok(link)
+            }
+        }
     }
 
     /// Changes how long the peer may be silent; [`IDLE_LIMIT`] unless changed.

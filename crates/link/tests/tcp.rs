@@ -3,6 +3,10 @@
 
 #[path = "tcp/keys.rs"]
 mod keys;
+#[path = "tcp/porch.rs"]
+mod porch;
+#[path = "tcp/server.rs"]
+mod server;
 
 use std::io::{IoSliceMut, Read, Write};
 use std::net::{TcpListener, TcpStream};

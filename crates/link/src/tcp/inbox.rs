@@ -104,6 +104,14 @@ impl Inbox {
         Arc::get_mut(&mut self.block).map_or(&mut [], |block| &mut block.bytes_mut()[end..])
     }
 
+    /// Takes in what was read elsewhere already: much less than a block.
+    pub(super) fn fill(&mut self, heard: &[u8]) {
+        let room = self.room();
+        let len = heard.len().min(room.len());
+        room[..len].copy_from_slice(&heard[..len]);
+        self.filled(len);
+    }
+
     pub(super) const fn filled(&mut self, bytes: usize) {
         self.unread.end += bytes;
     }

@@ -11,8 +11,9 @@ use seal::Key;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::TcpLink;
-use super::greeting::{Porch, greet};
-use crate::{ConnectError, Link, Listener, Note};
+use super::greeting::greet;
+use super::porch::Porch;
+use crate::{ConnectError, HANDSHAKE_LIMIT, Link, Listener, Note};
 
 /// How long an attempt to connect may take for each address.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -22,20 +23,33 @@ const BACKLOG: i32 = 1024;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Settings of a TCP socket.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct TcpOptions {
     /// The kernel's congestion control for this socket, such as `bbr`; the system's default unless given. Linux only.
     pub congestion: Option<String>,
     /// What both sides must have. With it everything is sealed, without it nothing.
     pub key: Option<Key>,
+    /// How long a peer may take until its first message is there, with the handshake where there is a key:
+    /// [`HANDSHAKE_LIMIT`] unless changed. Only of a server.
+    pub handshake_limit: Duration,
     /// Takes notices of who was turned away.
     pub note: Option<Note>,
 }
 
+impl Default for TcpOptions {
+    fn default() -> Self {
+        Self { congestion: None, key: None, handshake_limit: HANDSHAKE_LIMIT, note: None }
+    }
+}
+
 impl fmt::Debug for TcpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { congestion, key, note: _ } = self;
-        f.debug_struct("TcpOptions").field("congestion", congestion).field("key", key).finish_non_exhaustive()
+        let Self { congestion, key, handshake_limit, note: _ } = self;
+        f.debug_struct("TcpOptions")
+            .field("congestion", congestion)
+            .field("key", key)
+            .field("handshake_limit", handshake_limit)
+            .finish_non_exhaustive()
     }
 }
 
@@ -100,8 +114,8 @@ pub(super) fn connect(server: &str, options: &TcpOptions) -> Result<(TcpStream, 
 pub struct TcpEndpoint {
     listener: TcpListener,
     address: SocketAddr,
-    /// Where peers prove that they have the key.
-    porch: Option<Porch>,
+    /// Where peers wait until they have said something.
+    porch: Porch,
 }
 
 impl TcpEndpoint {
@@ -117,7 +131,7 @@ impl TcpEndpoint {
         socket.set_nonblocking(true)?;
         let listener = TcpListener::from(socket);
         let address = listener.local_addr()?;
-        let porch = options.key.clone().map(|key| Porch::new(key, options.note.clone()));
+        let porch = Porch::new(options.key.clone(), options.handshake_limit, options.note.clone());
         Ok(Self { listener, address, porch })
     }
 
@@ -157,10 +171,7 @@ impl Listener for TcpEndpoint {
     }
 
     fn accept(&mut self, wake: BorrowedFd<'_>) -> io::Result<Option<Box<dyn Link>>> {
-        let link = match &mut self.porch {
-            Some(porch) => porch.next(&self.listener, wake)?,
-            None => self.next(wake, |stream, peer| TcpLink::new(stream, peer, None))?,
-        };
+        let link = self.porch.next(&self.listener, wake)?;
         Ok(link.map(|link| Box::new(link) as Box<dyn Link>))
     }
 }

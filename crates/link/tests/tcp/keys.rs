@@ -7,60 +7,20 @@ use std::thread::JoinHandle;
 
 use seal::{HELLO_LEN, Initiator, KEY_LEN, Key};
 
+use super::server::{Server, hello};
 use super::*;
 
 fn options(byte: u8) -> TcpOptions {
     TcpOptions { key: Some(Key::from_bytes([byte; KEY_LEN])), ..TcpOptions::default() }
 }
 
-fn hello() -> Message<'static> {
-    Message::Hello(Hello { features: 0, software: "a-program-of-that-name" })
-}
-
-/// A server with a key that gives its links away.
-struct Server {
-    address: SocketAddr,
-    links: std::sync::mpsc::Receiver<Box<dyn Link>>,
-    _stop: UnixStream,
-}
-
-impl Server {
-    fn start(options: &TcpOptions) -> Self {
-        let mut endpoint = TcpEndpoint::bind("127.0.0.1:0".parse().unwrap(), options).unwrap();
-        let address = endpoint.local_addr();
-        let (wake, stop) = UnixStream::pair().unwrap();
-        let (give, links) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            while let Some(link) = endpoint.accept(wake.as_fd()).unwrap() {
-                if give.send(link).is_err() {
-                    break;
-                }
-            }
-        });
-        Self { address, links, _stop: stop }
-    }
-
-    fn link(&self) -> Box<dyn Link> {
-        self.links.recv_timeout(WAIT).unwrap()
-    }
-
-    /// Both ends of a link through somebody on the way, who has said something.
-    fn link_through(&self, address: SocketAddr) -> (TcpLink, Box<dyn Link>) {
-        let mut near = TcpLink::connect(&address.to_string(), &options(1)).unwrap();
-        near.send(&Message::Working).unwrap();
-        let mut far = self.link();
-        assert_eq!(far.recv(WAIT).unwrap(), Message::Working);
-        (near, far)
-    }
-
-    /// Whether it still takes those who have the key, and has taken nobody else.
-    fn assert_sound(&self, options: &TcpOptions) {
-        let mut near = TcpLink::connect(&self.address.to_string(), options).unwrap();
-        near.send(&Message::Working).unwrap();
-        let mut far = self.link();
-        assert_eq!(far.recv(WAIT).unwrap(), Message::Working);
-        assert!(self.links.try_recv().is_err());
-    }
+/// Both ends of a link through somebody on the way, who has said something.
+fn link_through(server: &Server, address: SocketAddr) -> (TcpLink, Box<dyn Link>) {
+    let mut near = TcpLink::connect(&address.to_string(), &options(1)).unwrap();
+    near.send(&Message::Working).unwrap();
+    let mut far = server.link();
+    assert_eq!(far.recv(WAIT).unwrap(), Message::Working);
+    (near, far)
 }
 
 /// Says `bytes` to a server, and gives all that it answers until it closes.
@@ -226,7 +186,7 @@ fn what_is_changed_on_the_way_ends_the_link_before_it_is_heard() {
             }
         };
         let (address, relay) = man_in_the_middle(server.address, Arc::new(tamper));
-        let (near, far) = server.link_through(address);
+        let (near, far) = link_through(&server, address);
         let mut near: Box<dyn Link> = Box::new(near);
         let (mut from, mut to) =
             if is_client { (near, far) } else { (far, std::mem::replace(&mut near, to_nowhere())) };
@@ -282,31 +242,9 @@ fn what_was_recorded_is_worth_nothing_later() {
 }
 
 #[test]
-fn a_crowd_that_says_nothing_is_only_in_its_own_way() {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
-    let server = Server::start(&options(1));
-    let begin = &Initiator::begin(&Key::from_bytes([1; KEY_LEN])).unwrap().1[..20];
-    // More than may wait.
-    let crowd: Vec<TcpStream> = (0..700)
-        .map(|at| {
-            let mut stream = TcpStream::connect(server.address).unwrap();
-            if at % 2 == 0 {
-                stream.write_all(begin).unwrap();
-            }
-            stream
-        })
-        .collect();
-    server.assert_sound(&options(1));
-    // And those of the crowd that still wait lose nothing by it.
-    drop(crowd);
-    server.assert_sound(&options(1));
-}
-
-#[test]
 fn who_begins_and_does_not_go_on_is_dropped_in_time() {
-    let server = Server::start(&options(1));
+    let limit = Duration::from_millis(300);
+    let server = Server::start(&TcpOptions { handshake_limit: limit, ..options(1) });
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.write_all(b"TDS\x01").unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();

@@ -141,7 +141,11 @@ fn garbage_and_cut_off_frames_end_the_connection() {
     for garbage in
         [&b"TD\x01"[..], &[0x54, 0x44, 1, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9]]
     {
-        let (_, served) = attack(&Pair::new(), |rogue| rogue.0.write_all(garbage).unwrap());
+        let (_, served) = attack(&Pair::new(), |rogue| {
+            rogue.say(&Message::Hello(Hello { features: 0, software: "rogue" }));
+            rogue.say(&Message::Put(Offer { checksum: Checksum::Md5, plain: false, entries: 2, bytes: 0 }));
+            rogue.0.write_all(garbage).unwrap();
+        });
         assert!(matches!(served, Err(SessionError::Link(_))), "{served:?}");
     }
 }
