@@ -427,6 +427,12 @@ impl Connection {
         }
     }
 
+    /// Whether a whole message waits to be taken.
+    #[must_use]
+    pub fn has_message(&self) -> bool {
+        self.control_in.has_message()
+    }
+
     /// How much it keeps.
     #[must_use]
     pub fn footprint(&self) -> Footprint {

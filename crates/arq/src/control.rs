@@ -238,12 +238,15 @@ impl ControlReceiver {
         }
     }
 
+    /// Whether a whole message can be taken out.
+    pub(crate) fn has_message(&self) -> bool {
+        self.message_len().is_some_and(|len| self.ready.len() >= PREFIX_LEN + len)
+    }
+
     /// Takes the next whole message out.
     pub(crate) fn pop(&mut self) -> Result<Option<Vec<u8>>, ControlError> {
         self.check()?;
-        let Some(len) = self.message_len().filter(|len| self.ready.len() >= PREFIX_LEN + len) else {
-            return Ok(None);
-        };
+        let Some(len) = self.message_len().filter(|_| self.has_message()) else { return Ok(None) };
         self.ready.drain(..PREFIX_LEN);
         Ok(Some(self.ready.drain(..len).collect()))
     }

@@ -149,17 +149,34 @@ pub struct Arrival<'a> {
 }
 
 /// Ends a link from another thread.
-pub struct Closer(Box<dyn Fn() + Send + Sync>);
+pub struct Closer {
+    close: Act,
+    deafen: Option<Act>,
+}
+
+type Act = Box<dyn Fn() + Send + Sync>;
 
 impl Closer {
     /// Makes one from what is to be done.
     pub fn new(close: impl Fn() + Send + Sync + 'static) -> Self {
-        Self(Box::new(close))
+        Self { close: Box::new(close), deafen: None }
+    }
+
+    /// The same with something milder, for [`Closer::deafen`].
+    #[must_use]
+    pub fn with_deafen(self, deafen: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { deafen: Some(Box::new(deafen)), ..self }
     }
 
     /// Ends the link. Whoever waits on it gets an error at once.
     pub fn close(&self) {
-        (self.0)();
+        (self.close)();
+    }
+
+    /// Ends what comes: whoever waits for a message gets [`LinkError::Closed`] at once, and can still send one that says why
+    /// this side leaves. Closes what knows no half measures.
+    pub fn deafen(&self) {
+        self.deafen.as_ref().unwrap_or(&self.close)();
     }
 }
 

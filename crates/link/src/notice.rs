@@ -18,5 +18,9 @@ pub enum Notice<'a> {
     },
 }
 
+/// What is said of a client that keeps silent, and of one that is not waited for any longer because of a crowd.
+pub(crate) const TOO_SLOW: &str = "it took too long for its handshake";
+pub(crate) const CROWDED_OUT: &str = "too many wait for their handshake at once";
+
 /// Takes notices. Called by threads that have other things to do: must be quick.
 pub type Note = Arc<dyn Fn(&Notice<'_>) + Send + Sync>;

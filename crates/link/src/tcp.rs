@@ -279,11 +279,13 @@ impl Link for TcpLink {
     }
 
     fn closer(&self) -> io::Result<Closer> {
-        let stream = self.pipe.stream.try_clone()?;
-        Ok(Closer::new(move || {
-            // A connection that is gone already is as closed as it can be.
-            let _ = stream.shutdown(Shutdown::Both);
-        }))
+        let stream = Arc::new(self.pipe.stream.try_clone()?);
+        // A connection that is gone already is as closed as it can be.
+        let shutdown = move |how| {
+            let stream = Arc::clone(&stream);
+            move || drop(stream.shutdown(how))
+        };
+        Ok(Closer::new(shutdown(Shutdown::Both)).with_deafen(shutdown(Shutdown::Read)))
     }
 }
 

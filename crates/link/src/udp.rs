@@ -26,6 +26,7 @@ mod options;
 mod outbox;
 mod peer;
 mod plain;
+mod porch;
 mod raw;
 mod receive;
 mod sealed;
@@ -195,6 +196,7 @@ fn next_message(
     peer.arm(state, hub);
     match (mail.pop(), state.end()) {
         (None, Some(error)) => Err(error),
+        (None, None) if state.is_deaf => Err(LinkError::Closed),
         (message, _) => Ok(message),
     }
 }
@@ -351,10 +353,16 @@ impl Link for UdpLink {
 
     fn closer(&self) -> io::Result<Closer> {
         let (peer, hub) = (Arc::clone(&self.peer), Arc::downgrade(self.handle.hub()));
-        Ok(Closer::new(move || {
+        let close = move || {
             if let Some(hub) = hub.upgrade() {
                 peer.close(&hub, &mut Outbox::default());
             }
+        };
+        let peer = Arc::clone(&self.peer);
+        Ok(Closer::new(close).with_deafen(move || {
+            let mut state = peer.lock();
+            state.is_deaf = true;
+            peer.notify(&mut state);
         }))
     }
 }

@@ -65,7 +65,7 @@ fn strangers_cost_nothing_and_are_sent_little() {
     assert!(server.accept(wake.as_fd()).unwrap().is_none());
     let mut near = UdpLink::connect(&address.to_string(), &UdpOptions::default()).unwrap();
     let (wake, _keep) = UnixStream::pair().unwrap();
-    let mut far = server.accept(wake.as_fd()).unwrap().unwrap();
     near.send(&Message::Working).unwrap();
+    let mut far = server.accept(wake.as_fd()).unwrap().unwrap();
     assert_eq!(far.recv(Duration::from_secs(20)).unwrap(), Message::Working);
 }

@@ -265,6 +265,25 @@ fn closing_it_from_another_thread_ends_a_wait() {
 }
 
 #[test]
+fn who_is_not_to_be_heard_any_more_can_still_be_told_why() {
+    for has_key in [false, true] {
+        let key = has_key.then(|| seal::Key::from_bytes([1; seal::KEY_LEN]));
+        let (mut near, mut far) = whole(&TcpOptions { key, ..TcpOptions::default() });
+        let closer = far.closer().unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                assert!(matches!(far.recv(WAIT), Err(LinkError::Closed)));
+                far.send(&Message::Refuse { refusal: Refusal::Busy, text: "others" }).unwrap();
+                far.finish();
+            });
+            closer.deafen();
+            waiting.join().unwrap();
+        });
+        assert!(matches!(near.recv(WAIT), Err(LinkError::Refused { .. })));
+    }
+}
+
+#[test]
 fn finishing_waits_until_the_peer_has_taken_everything() {
     let (mut link, mut peer) = half();
     link.send(&Message::Hello(Hello { features: 0, software: "x" })).unwrap();

@@ -82,7 +82,7 @@ impl UdpFlags {
             rate: self.rate,
             mtu: self.mtu,
             note: Some(note),
-            key: None,
+            ..UdpOptions::default()
         }
     }
 

@@ -17,6 +17,7 @@ use socket2::SockRef;
 use super::TcpLink;
 use super::socket::{TcpOptions, is_shortage};
 use crate::Note;
+use crate::notice::{CROWDED_OUT, TOO_SLOW};
 use guest::{Guest, Step};
 use log::Log;
 
@@ -30,10 +31,6 @@ const SHARE_OF_DESCRIPTORS: u64 = 4;
 const MOST_AT_ONCE: usize = 64;
 /// How long to leave the listening socket alone when this process has run out of something.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// What is said of a client that keeps silent, and of one that is not waited for any longer because of a crowd.
-const TOO_SLOW: &str = "it took too long for its handshake";
-const CROWDED_OUT: &str = "too many wait for their handshake at once";
 
 /// Where peers wait until their first frame is there. They cost nobody else anything: no thread, and hardly any memory.
 #[derive(Debug)]

@@ -45,6 +45,12 @@ impl RawStream {
         self.peer
     }
 
+    /// Waits until there is something to read, or the end, at most so long: whether there is.
+    #[must_use]
+    pub fn wait(&self, limit: Duration) -> bool {
+        wait(&[(&self.stream, PollFlags::IN)], Some(Instant::now() + limit)).is_ok_and(|[ready]| ready)
+    }
+
     /// A handle with which another thread can end the connection at once.
     pub fn closer(&self) -> io::Result<Closer> {
         let stream = self.stream.try_clone()?;

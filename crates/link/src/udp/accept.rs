@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -243,6 +244,16 @@ impl Server {
         let conn = Connection::accept(config, accepted, arrival.from, seed, now);
         let peer = Arc::new(Peer::new(conn, self.own_address(arrival), guard));
         Some(Met { peer, opened })
+    }
+
+    /// Says that a client was turned away.
+    pub(super) fn turned_away(&self, peer: SocketAddr, why: &str) {
+        self.options.turned_away(peer, why);
+    }
+
+    /// How long a client may take until its first message is there.
+    pub(super) const fn handshake_limit(&self) -> Duration {
+        self.options.handshake_limit
     }
 
     /// Hands a new peer on to be served.

@@ -23,9 +23,12 @@ use super::inbox::What;
 use super::lull::Lull;
 use super::outbox::Outbox;
 use super::peer::Peer;
+use super::porch::Porch;
 use super::sealed::Late;
 use super::slots::Slots;
 use super::wake::wait;
+use crate::notice::{CROWDED_OUT, TOO_SLOW};
+use crate::{HANDSHAKE_LIMIT, origin};
 
 /// Batches that are received before timers have their turn.
 const ROUNDS: usize = 8;
@@ -47,6 +50,8 @@ struct Engine {
     routes: HashMap<u32, Route>,
     timers: BTreeSet<(Instant, u32)>,
     closed: Closed,
+    /// Those of the routes that nobody serves yet.
+    porch: Porch,
     outbox: Outbox,
     /// How often the kernel said that nobody listens there, since something came from there.
     refused: u32,
@@ -69,6 +74,7 @@ struct Route {
 
 /// Starts the I/O thread of a socket.
 pub(super) fn start(hub: &Arc<Hub>, server: Option<Server>, key: Option<Key>) -> io::Result<Arc<Handle>> {
+    let limit = server.as_ref().map_or(HANDSHAKE_LIMIT, Server::handshake_limit);
     let engine = Engine {
         hub: Arc::clone(hub),
         is_knocking: server.is_none(),
@@ -77,6 +83,7 @@ pub(super) fn start(hub: &Arc<Hub>, server: Option<Server>, key: Option<Key>) ->
         routes: HashMap::new(),
         timers: BTreeSet::new(),
         closed: Closed::default(),
+        porch: Porch::new(limit),
         outbox: Outbox::default(),
         refused: 0,
         has_heard: false,
@@ -110,11 +117,14 @@ impl Engine {
         let mut lull = Lull::new(Instant::now());
         let mut rest = None;
         loop {
-            let timer = self.timers.first().map(|(timer, _)| *timer);
+            let timer =
+                self.timers.first().map(|(timer, _)| *timer).into_iter().chain(self.porch.deadline()).min();
             let [readable, woken] = listen(&hub, timer, rest);
             if woken {
                 hub.waker().settle();
                 if self.obey().is_break() {
+                    self.porch.all().into_iter().for_each(|cid| self.dismiss(Instant::now(), cid, None));
+                    self.send();
                     return;
                 }
             }
@@ -274,12 +284,15 @@ impl Engine {
         self.checked = now;
         self.refused = 0;
         let peer = Arc::clone(&route.peer);
+        let is_served = !self.porch.contains(cid);
         let mut state = peer.lock();
         let before = state.inbox.deliveries();
         for arrival in group.iter().filter(|arrival| !arrival.is_sealed) {
             let received = state.conn.handle(now, arrival.at, arrival.from, &arrival.packet, arrival.len());
             let (chunk, what, payload, end) = match received {
                 Received::Nothing => continue,
+                // Before it has greeted there is nobody to take it.
+                _ if !is_served => continue,
                 Received::Datagram(payload) => {
                     state.datagrams.push(arrival.stamp, payload);
                     continue;
@@ -307,6 +320,45 @@ impl Engine {
         state.poll_transmit(now, &mut self.outbox);
         route.arm_locked(&mut self.timers, &mut state);
         peer.notify(&mut state);
+        drop(state);
+        if !is_served {
+            self.review(now, cid, group.iter().map(Arrival::len).sum());
+        }
+    }
+
+    /// Looks at one that nobody serves yet, after so many more bytes came from it.
+    fn review(&mut self, now: Instant, cid: u32, came: usize) {
+        let Some(route) = self.routes.get(&cid) else { return };
+        let (has_spoken, is_over) = {
+            let state = route.peer.lock();
+            (state.conn.has_message(), state.conn.end().is_some())
+        };
+        if has_spoken {
+            self.porch.remove(cid);
+            if let Some(server) = &self.server {
+                server.introduce(Arc::clone(&route.peer));
+            }
+            self.share_memory();
+        } else if is_over || !self.porch.heard(cid, came) {
+            self.dismiss(now, cid, None);
+        }
+    }
+
+    /// Ends a connection that nobody serves, and says why if it is worth it.
+    fn dismiss(&mut self, now: Instant, cid: u32, why: Option<&str>) {
+        self.porch.remove(cid);
+        let Some(route) = self.routes.remove(&cid) else { return };
+        if let Some(timer) = route.timer {
+            self.timers.remove(&(timer, cid));
+        }
+        let mut state = route.peer.lock();
+        state.conn.close(0, "");
+        state.poll_transmit(now, &mut self.outbox);
+        let peer = state.conn.remote();
+        self.closed.add(now, cid, std::mem::take(&mut state.farewell), peer);
+        if let (Some(server), Some(why)) = (&self.server, why) {
+            server.turned_away(peer, why);
+        }
     }
 
     /// Judges a packet of nobody that is known.
@@ -350,8 +402,8 @@ impl Engine {
         let cid = peer.cid();
         let (opener, late) = opened.unzip();
         self.routes.insert(cid, Route { peer: Arc::clone(&peer), timer: None, opener });
-        server.introduce(peer);
-        self.share_memory();
+        let moved = self.porch.add(now, cid, origin(arrival.from.ip()));
+        moved.into_iter().for_each(|cid| self.dismiss(now, cid, Some(CROWDED_OUT)));
         match &late {
             Some(late) => late.arrival(arrival).into_iter().for_each(|opened| self.feed(now, cid, &[opened])),
             None => self.feed(now, cid, std::slice::from_ref(arrival)),
@@ -361,7 +413,8 @@ impl Engine {
     /// Gives each connection its share of what may wait for the sessions.
     fn share_memory(&self) {
         if self.server.is_some() {
-            let share = (WINDOW / self.routes.len().max(1) as u64).max(LEAST_WINDOW);
+            let served = self.routes.len() - self.porch.len();
+            let share = (WINDOW / served.max(1) as u64).max(LEAST_WINDOW);
             self.routes.values().for_each(|route| route.peer.lock().share = share);
         }
     }
@@ -373,6 +426,7 @@ impl Engine {
             // Where that fails there is no network now; it is tried again.
             let _ = self.hub.port().follow_address();
         }
+        self.porch.overdue(now).into_iter().for_each(|cid| self.dismiss(now, cid, Some(TOO_SLOW)));
         let later = self.timers.split_off(&(now, u32::MAX));
         for (_, cid) in std::mem::replace(&mut self.timers, later) {
             let Some(route) = self.routes.get_mut(&cid) else { continue };
@@ -386,6 +440,10 @@ impl Engine {
                 peer.notify(&mut state);
             }
             route.arm_locked(&mut self.timers, &mut state);
+            drop(state);
+            if self.porch.contains(cid) {
+                self.review(now, cid, 0);
+            }
         }
         self.send();
     }

@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use arq::{Config, Congestion};
 use seal::{Key, datagram};
 
-use crate::{IDLE_LIMIT, Note, Notice};
+use crate::{HANDSHAKE_LIMIT, IDLE_LIMIT, Note, Notice};
 
 /// Settings of UDP links.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct UdpOptions {
     /// How the sending rate is found.
     pub congestion: Congestion,
@@ -19,8 +20,24 @@ pub struct UdpOptions {
     pub mtu: Option<u16>,
     /// What both sides must have. With it everything is sealed, without it nothing.
     pub key: Option<Key>,
+    /// How long a peer may take until its first message is there, once its address is proven: [`HANDSHAKE_LIMIT`] unless
+    /// changed. Only of a server.
+    pub handshake_limit: Duration,
     /// Takes notices: settings of the system that are in the way, and on a server who was turned away.
     pub note: Option<Note>,
+}
+
+impl Default for UdpOptions {
+    fn default() -> Self {
+        Self {
+            congestion: Congestion::default(),
+            rate: None,
+            mtu: None,
+            key: None,
+            handshake_limit: HANDSHAKE_LIMIT,
+            note: None,
+        }
+    }
 }
 
 impl UdpOptions {
@@ -62,12 +79,13 @@ impl UdpOptions {
 
 impl fmt::Debug for UdpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { congestion, rate, mtu, key, note: _ } = self;
+        let Self { congestion, rate, mtu, key, handshake_limit, note: _ } = self;
         f.debug_struct("UdpOptions")
             .field("congestion", congestion)
             .field("rate", rate)
             .field("mtu", mtu)
             .field("key", key)
+            .field("handshake_limit", handshake_limit)
             .finish_non_exhaustive()
     }
 }

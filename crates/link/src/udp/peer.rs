@@ -54,6 +54,8 @@ pub(super) struct State {
     pub(super) knocks: Option<Knocks>,
     /// The packet that told the peer that it is over.
     pub(super) farewell: Vec<u8>,
+    /// Whether the session is to hear no more.
+    pub(super) is_deaf: bool,
     /// Whether the session's thread waits for a change.
     waiting: bool,
 }
@@ -130,6 +132,7 @@ impl Peer {
             share: WINDOW,
             knocks: None,
             farewell: Vec::new(),
+            is_deaf: false,
             waiting: false,
         };
         Self { cid, guard, state: Mutex::new(state), changed: Condvar::new() }

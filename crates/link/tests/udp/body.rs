@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use framing::Message;
 use link::{Link, Listener, UdpEndpoint, UdpLink, UdpOptions};
 use seal::{KEY_LEN, Key};
 
@@ -39,12 +40,20 @@ fn connect(server: impl ToString) -> UdpLink {
     UdpLink::connect(&server.to_string(), &options()).unwrap()
 }
 
+/// The other end of a link, which nobody gets before something was said.
+fn meet(link: &mut UdpLink, endpoint: &mut UdpEndpoint) -> Box<dyn Link> {
+    link.send(&Message::Working).unwrap();
+    let mut far = accept(endpoint);
+    assert_eq!(far.recv(WAIT).unwrap(), Message::Working);
+    far
+}
+
 /// Both ends of a link, and what listens.
 fn whole_with(options: &UdpOptions) -> (UdpLink, Box<dyn Link>, UdpEndpoint) {
     let mut endpoint = endpoint_with(options);
     let server = endpoint.local_addr().to_string();
-    let link = UdpLink::connect(&server, options).unwrap();
-    let far = accept(&mut endpoint);
+    let mut link = UdpLink::connect(&server, options).unwrap();
+    let far = meet(&mut link, &mut endpoint);
     (link, far, endpoint)
 }
 
@@ -60,8 +69,8 @@ fn mtu(mtu: u16) -> UdpOptions {
 fn relayed(harm: relay::Harm) -> (UdpLink, Box<dyn Link>, UdpEndpoint, relay::Relay) {
     let mut endpoint = endpoint();
     let relay = relay::Relay::new(endpoint.local_addr(), harm);
-    let link = connect(relay.address());
-    let far = accept(&mut endpoint);
+    let mut link = connect(relay.address());
+    let far = meet(&mut link, &mut endpoint);
     (link, far, endpoint, relay)
 }
 

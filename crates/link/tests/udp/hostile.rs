@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use framing::packet::{self, Packet};
-use framing::{ChunkSet, Message, Part};
-use link::{ConnectError, Link, LinkError, Listener, UdpEndpoint, UdpLink};
+use framing::{ChunkSet, Message, Part, Refusal};
+use link::{ConnectError, Link, LinkError, Listener, UdpEndpoint, UdpLink, UdpOptions};
 
 use crate::relay::{Harm, Relay};
 use crate::store::{Sink, Source};
-use crate::{Over, WAIT, accept, connect, endpoint, localhost, relayed, whole};
+use crate::{Over, WAIT, accept, connect, endpoint, endpoint_with, localhost, meet, options, relayed, whole};
 
 /// Whether nobody waits to be served, nor comes within a moment.
 fn nobody_came(server: &mut UdpEndpoint) -> bool {
@@ -28,12 +28,12 @@ fn nobody_came(server: &mut UdpEndpoint) -> bool {
 fn nobody_there_is_noticed_at_once() {
     let free = UdpSocket::bind(localhost()).unwrap().local_addr().unwrap();
     let began = Instant::now();
-    let error = UdpLink::connect(&free.to_string(), &crate::options()).unwrap_err();
+    let error = UdpLink::connect(&free.to_string(), &options()).unwrap_err();
     assert!(matches!(error, ConnectError::Connect { .. }) && error.is_passing(), "{error}");
     assert!(error.to_string().contains("refused"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert!(matches!(
-        UdpLink::connect("no.such.host.invalid:1", &crate::options()),
+        UdpLink::connect("no.such.host.invalid:1", &options()),
         Err(ConnectError::Lookup { .. })
     ));
 }
@@ -227,4 +227,45 @@ fn a_late_copy_of_the_first_packets_opens_nothing() {
     }
     std::thread::sleep(Duration::from_millis(50));
     assert!(nobody_came(&mut server));
+}
+
+#[test]
+fn those_who_say_nothing_are_served_by_nobody_and_keep_nobody_out() {
+    let mut server = endpoint();
+    // More than may wait.
+    let mut crowd: Vec<_> = (0..200).map(|_| connect(server.local_addr())).collect();
+    assert!(nobody_came(&mut server));
+    let mut near = connect(server.local_addr());
+    let mut far = meet(&mut near, &mut server);
+    far.send(&Message::Working).unwrap();
+    assert_eq!(near.recv(WAIT).unwrap(), Message::Working);
+    // Those who were there first have made way.
+    assert!(matches!(crowd[0].recv(WAIT), Err(LinkError::Closed)));
+    // Those who still are, may say something.
+    assert!(matches!(crowd[199].recv(Duration::ZERO), Err(LinkError::Silent(_))));
+    meet(&mut crowd[199], &mut server);
+}
+
+#[test]
+fn who_says_nothing_in_time_is_not_waited_for() {
+    let server = endpoint_with(&UdpOptions { handshake_limit: Duration::from_millis(200), ..options() });
+    let mut near = connect(server.local_addr());
+    assert!(matches!(near.recv(WAIT), Err(LinkError::Closed)));
+    drop(server);
+}
+
+#[test]
+fn who_is_not_to_be_heard_any_more_can_still_be_told_why() {
+    let (mut near, mut far, _server) = whole();
+    let closer = far.closer().unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            assert!(matches!(far.recv(WAIT), Err(LinkError::Closed)));
+            far.send(&Message::Refuse { refusal: Refusal::Busy, text: "others" }).unwrap();
+            far.finish();
+        });
+        closer.deafen();
+        waiting.join().unwrap();
+    });
+    assert!(matches!(near.recv(WAIT), Err(LinkError::Refused { .. })));
 }

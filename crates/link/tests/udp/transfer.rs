@@ -413,6 +413,8 @@ fn many_peers_share_a_socket() {
         for _ in 0..8 {
             scope.spawn(move || {
                 let mut near = connect(server);
+                near.send(&Message::Working).unwrap();
+                assert_eq!(near.recv(WAIT).unwrap(), Message::Working);
                 near.send_chunks(&ChunkSet::from(0..1000), &mut Source::default()).unwrap();
                 near.send(&Message::End(Part::Chunks)).unwrap();
                 assert!(matches!(near.recv(WAIT), Err(LinkError::Closed)));
@@ -422,6 +424,8 @@ fn many_peers_share_a_socket() {
             let mut far = crate::accept(&mut endpoint);
             scope.spawn(move || {
                 let (mut missing, mut sink) = (ChunkSet::from(0..1000), Sink::default());
+                assert_eq!(far.recv(WAIT).unwrap(), Message::Working);
+                far.send(&Message::Working).unwrap();
                 far.recv_chunks(&mut missing, &mut sink).unwrap();
                 assert!(missing.is_empty());
                 assert_eq!(far.recv(WAIT).unwrap(), Message::End(Part::Chunks));
@@ -437,7 +441,7 @@ fn ipv6_works_too() {
         return;
     };
     let mut near = connect(link::Listener::local_addr(&endpoint));
-    let mut far = crate::accept(&mut endpoint);
+    let mut far = crate::meet(&mut near, &mut endpoint);
     whole_transfer(&mut near, &mut *far, &ChunkSet::from(0..1000), Lens::new());
     let (missing, _, _) = plain(&mut near, &mut *far, &ChunkSet::from(0..50), Lens::new());
     assert!(missing.is_empty());
@@ -446,7 +450,7 @@ fn ipv6_works_too() {
         return;
     };
     let mut near = connect(format!("127.0.0.1:{}", link::Listener::local_addr(&endpoint).port()));
-    let mut far = crate::accept(&mut endpoint);
+    let mut far = crate::meet(&mut near, &mut endpoint);
     whole_transfer(&mut *far, &mut near, &ChunkSet::from(0..1000), Lens::new());
     let (missing, _, _) = plain(&mut *far, &mut near, &ChunkSet::from(0..50), Lens::new());
     assert!(missing.is_empty());
