@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use framing::Refusal;
 use link::{ConnectError, Link, LinkError, Listener};
 use serde_json::json;
-use session::{IfExists, Service, SessionError, Side, Store, StoreOptions, refuse, serve};
+use session::{IfExists, Patience, Service, SessionError, Side, Store, StoreOptions, refuse, serve};
 
 use crate::exit::{self, Exit, Problem};
 use crate::interrupt::Wake;
@@ -28,10 +28,10 @@ use crate::key::{self, Given};
 use crate::report::{Fate, View};
 use crate::reporter::Reporter;
 use crate::screen::Screen;
-use crate::{Bind, Program, address, escape, units};
+use crate::{Bind, Program, address, escape};
 use args::{Command, ServerArgs, port};
 use audit::Audit;
-use clients::{Clients, Seat};
+use clients::{Clients, Full, Seat};
 use guest::Guest;
 
 /// How long clients that are sent away are waited for.
@@ -84,11 +84,12 @@ fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow::Result<Ex
         gives: !args.write_only,
         max_generate: args.limits.max_generate,
         streams: args.limits.of_streams(),
+        patience: Patience { hello: args.handshake_timeout, request: args.idle_timeout },
     };
     let audit = Audit::start(screen, args.audit.as_deref(), Some(&args.dir))?;
     let mut listener = args
         .transport
-        .bind(address, given.as_ref().map(|given| &given.key), Audit::noting(&audit))
+        .bind(address, given.as_ref().map(|given| &given.key), args.handshake_timeout, Audit::noting(&audit))
         .map_err(|error| cannot_listen(address, &error))?;
     if args.insecure {
         let doing = match (args.read_only, args.write_only) {
@@ -107,12 +108,12 @@ fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow::Result<Ex
         screen: screen.clone(),
         audit,
         wake,
-        clients: Arc::default(),
+        clients: Clients::new(args.seats()),
         refusing: AtomicUsize::new(0),
         once: args.once,
         outcome: OnceLock::new(),
     });
-    house.take_clients(&mut *listener, args.max_clients.get())
+    house.take_clients(&mut *listener)
 }
 
 fn store_options<T: Bind>(args: &ServerArgs<T>) -> StoreOptions {
@@ -195,12 +196,12 @@ struct House {
 
 impl House {
     /// The loop of a server.
-    fn take_clients(self: &Arc<Self>, listener: &mut dyn Listener, most: usize) -> anyhow::Result<Exit> {
+    fn take_clients(self: &Arc<Self>, listener: &mut dyn Listener) -> anyhow::Result<Exit> {
         use std::os::fd::AsFd as _;
 
         let accepted = loop {
             match listener.accept(self.wake.as_fd()) {
-                Ok(Some(link)) => self.take(link, most),
+                Ok(Some(link)) => self.take(link),
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             }
@@ -218,22 +219,22 @@ impl House {
         Ok(self.outcome.get().copied().unwrap_or(without))
     }
 
-    fn take(self: &Arc<Self>, link: Box<dyn Link>, most: usize) {
+    fn take(self: &Arc<Self>, link: Box<dyn Link>) {
         let peer = link.peer();
         let closer = match link.closer() {
             Ok(closer) => closer,
             Err(error) => return self.complain(peer, &error.to_string(), Exit::Failed),
         };
-        let started = match self.clients.enter(closer, most) {
-            Some(seat) => {
+        let started = match self.clients.enter(closer, peer.ip()) {
+            Ok(seat) => {
                 let house = self.clone();
                 thread::Builder::new().name(peer.to_string()).spawn(move || house.attend(link, seat))
             }
-            None if self.refusing.fetch_add(1, Ordering::Relaxed) < MOST_REFUSED => {
+            Err(full) if self.refusing.fetch_add(1, Ordering::Relaxed) < MOST_REFUSED => {
                 let house = self.clone();
-                thread::Builder::new().name(peer.to_string()).spawn(move || house.send_away(link, most))
+                thread::Builder::new().name(peer.to_string()).spawn(move || house.send_away(link, full))
             }
-            None => {
+            Err(_) => {
                 self.refusing.fetch_sub(1, Ordering::Relaxed);
                 return self.audit.sent_away(peer, "there is no room, not even to say so");
             }
@@ -257,7 +258,7 @@ impl House {
             is_several: false,
             fate: Fate::Kept,
         };
-        let guest = Guest::new(self, peer, Reporter::new(self.screen.clone(), view));
+        let guest = Guest::new(self, peer, &seat, Reporter::new(self.screen.clone(), view));
         match serve(&mut *link, &self.service, &guest) {
             Ok(_) => {
                 if self.once
@@ -272,15 +273,9 @@ impl House {
     }
 
     /// Tells a client that there is no room for it.
-    fn send_away(&self, mut link: Box<dyn Link>, most: usize) {
-        let (text, refusal) = if self.clients.is_stopping() {
-            ("the server is being stopped".to_owned(), Refusal::Stopping)
-        } else {
-            (
-                format!("the server serves {} already", units::count(most as u64, "client", "clients")),
-                Refusal::Busy,
-            )
-        };
+    fn send_away(&self, mut link: Box<dyn Link>, full: Full) {
+        let refusal = if full == Full::Stopping { Refusal::Stopping } else { Refusal::Busy };
+        let text = full.to_string();
         refuse(&mut *link, &self.service.software, refusal, &text);
         self.audit.sent_away(link.peer(), &text);
         self.refusing.fetch_sub(1, Ordering::Relaxed);

@@ -4,6 +4,7 @@ mod tcp;
 mod udp;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use link::raw::{RawPort, RawStream};
 use link::{ConnectError, Link, Listener, Note, TcpEndpoint};
@@ -41,11 +42,13 @@ pub trait Bind: clap::Args {
         Ok(())
     }
 
-    /// Listens on `address`; port 0 takes a free one. With a key only those who have it come in.
+    /// Listens on `address`; port 0 takes a free one. With a key only those who have it come in. A client may take
+    /// `handshake_limit` until it has greeted.
     fn bind(
         &self,
         address: SocketAddr,
         key: Option<&Key>,
+        handshake_limit: Duration,
         note: Note,
     ) -> Result<Box<dyn Listener>, ConnectError>;
 

@@ -38,6 +38,7 @@ fn transfer(file: &Path, dir: &Path, checksum: Checksum) {
         gives: false,
         max_generate: 0,
         streams: StreamLimits::default(),
+        patience: session::Patience::default(),
     };
     let mut endpoint = TcpEndpoint::bind("127.0.0.1:0".parse().unwrap(), &TcpOptions::default()).unwrap();
     let address = endpoint.local_addr().to_string();

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use framing::{Feature, Generate, Get, MAX_ECHO_LEN, MAX_PATH_LEN, Message, Name, Offer, PageBuilder, Part};
-use link::{IDLE_LIMIT, Link, LinkError, LinkStats};
+use link::{HANDSHAKE_LIMIT, IDLE_LIMIT, Link, LinkError, LinkStats};
 
 use crate::content::Made;
 use crate::events::{Event, Summary};
@@ -68,18 +68,18 @@ impl Conversation {
         self.is_open
     }
 
-    /// This conversation, unless it is known that the server has left it meanwhile.
-    #[must_use]
-    pub fn still_there(mut self) -> Option<Self> {
+    /// This conversation, unless it is known that the server has left it meanwhile, and how.
+    pub fn still_there(mut self) -> Result<Self, LinkError> {
         while self.is_open && self.greeting.is_some() {
             match self.link.recv(Duration::ZERO) {
                 // Late words of the transfer before.
                 Ok(Message::Working | Message::Sent(_) | Message::End(Part::Chunks)) => {}
+                Ok(other) => return Err(out_of_place(&other)),
                 Err(LinkError::Silent(_)) => break,
-                Ok(_) | Err(_) => self.is_open = false,
+                Err(error) => return Err(error),
             }
         }
-        self.is_open.then_some(self)
+        if self.is_open { Ok(self) } else { Err(LinkError::Closed) }
     }
 
     /// Waits until the server has greeted, if it has not.
@@ -291,7 +291,9 @@ impl Conversation {
     fn greeting(&mut self, caller: Caller<'_>) -> Result<&Greeting, LinkError> {
         match self.greeting {
             Some(ref greeting) => Ok(greeting),
-            None => Ok(self.greeting.insert(hello::meet(self.link.as_mut(), caller.observer)?)),
+            None => {
+                Ok(self.greeting.insert(hello::meet(self.link.as_mut(), HANDSHAKE_LIMIT, caller.observer)?))
+            }
         }
     }
 

@@ -13,6 +13,24 @@ use crate::stream::{StreamPacket, StreamPlan};
 pub trait Observer: Send + Sync {
     /// Something happened.
     fn event(&self, event: &Event<'_>);
+
+    /// A server's conversation is there now: whether it may go on. If not, its client is told that somebody else needs its
+    /// place.
+    fn may_go_on(&self, turn: Turn) -> bool {
+        let _ = turn;
+        true
+    }
+}
+
+/// Where a server's conversation is, between what its client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It waits for a request.
+    Waits,
+    /// A request has come.
+    Asked,
+    /// It has only a farewell to say.
+    Leaves,
 }
 
 /// The side that this program is on in a transfer.

@@ -8,9 +8,6 @@ use link::{Link, LinkError};
 use crate::events::{Event, Observer};
 use crate::{How, SessionError};
 
-/// How long the other side may take to greet.
-const HELLO_LIMIT: Duration = Duration::from_secs(10);
-
 /// What the other side said of itself.
 #[derive(Debug)]
 pub(crate) struct Greeting {
@@ -38,10 +35,14 @@ pub(crate) fn greet(link: &mut dyn Link, software: &str, features: &[Feature]) -
     link.send(&Message::Hello(Hello { features, software }))
 }
 
-/// Waits for the other side's greeting, its first message.
-pub(crate) fn meet(link: &mut dyn Link, observer: &dyn Observer) -> Result<Greeting, LinkError> {
+/// Waits for the other side's greeting, its first message, at most so long.
+pub(crate) fn meet(
+    link: &mut dyn Link,
+    limit: Duration,
+    observer: &dyn Observer,
+) -> Result<Greeting, LinkError> {
     let peer = link.peer();
-    match link.recv(HELLO_LIMIT)? {
+    match link.recv(limit)? {
         Message::Hello(hello) => {
             observer.event(&Event::Met { peer, software: hello.software });
             Ok(Greeting { features: hello.features })

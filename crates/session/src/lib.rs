@@ -47,11 +47,11 @@ use history::History;
 
 pub use conversation::{Conversation, Echo};
 pub use error::SessionError;
-pub use events::{Answer, Event, Faults, FileReport, Observer, Outcome, Request, Side, Summary};
+pub use events::{Answer, Event, Faults, FileReport, Observer, Outcome, Request, Side, Summary, Turn};
 pub use hello::refuse;
 pub use listing::Listed;
 pub use retry::with_retry;
-pub use serve::{Service, serve};
+pub use serve::{Patience, Service, serve};
 pub use source::{SourceError, Sources};
 pub use store::{IfExists, LimitError, Limits, Store, StoreError, StoreOptions};
 pub use stream::{

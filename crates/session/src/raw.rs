@@ -17,7 +17,7 @@ use link::LinkError;
 
 pub use datagrams::{Due, Gathering, Plan, answer, converse_datagrams, send_datagrams};
 pub use intake::{Intake, Keeper, Kept};
-pub use stream::{Echoed, converse, echo, keep, send};
+pub use stream::{Echoed, TYPING_LIMIT, converse, echo, keep, send};
 
 /// What a server answers to a greeting.
 pub const GREETING: &[u8] = b"Hello from the server!";

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use framing::{Feature, Get, Message, Offer, Part, Refusal};
-use link::{Link, LinkError};
+use link::{HANDSHAKE_LIMIT, Link, LinkError};
 
 use crate::content::Made;
-use crate::events::{Answer, Event, Observer, Request, Summary};
+use crate::events::{Answer, Event, Observer, Request, Summary, Turn};
 use crate::hello::{greet, meet, out_of_place};
 use crate::history::History;
 use crate::listing;
@@ -21,8 +21,20 @@ use crate::store::{SafePath, Store};
 use crate::stream::{self, StreamLimits, StreamPlan};
 use crate::{Caller, How, SessionError};
 
-/// How long a client may take from one request to the next.
-const REQUEST_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// How long a server waits for what its client has to say next.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For its greeting.
+    pub hello: Duration,
+    /// For a request, after its greeting or the request before.
+    pub request: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { hello: HANDSHAKE_LIMIT, request: Duration::from_secs(15 * 60) }
+    }
+}
 
 /// What a server offers.
 #[derive(Debug)]
@@ -39,6 +51,8 @@ pub struct Service {
     pub max_generate: u64,
     /// The streams that it sends at most.
     pub streams: StreamLimits,
+    /// How long it waits for its clients.
+    pub patience: Patience,
 }
 
 impl Service {
@@ -67,6 +81,7 @@ pub fn serve(
     if let Err(SessionError::Link(error)) = &served
         && error.is_peers_fault()
     {
+        observer.may_go_on(Turn::Leaves);
         // It may not understand even this.
         let _ = link.send(&Message::Refuse { refusal: Refusal::Protocol, text: &error.to_string() });
         link.finish();
@@ -82,7 +97,7 @@ fn converse(
     let caller = Caller { software: &service.software, observer };
     let features = service.features(link);
     greet(link, caller.software, &features)?;
-    meet(link, observer)?;
+    meet(link, service.patience.hello, observer)?;
     let mut serving = Serving { link, service, caller, is_met: false, here: None, streamed: 0, total: None };
     while let Some(asked) = serving.next()? {
         observer.event(&Event::Asked(asked.request()));
@@ -165,24 +180,55 @@ struct Serving<'a> {
 }
 
 impl Serving<'_> {
-    /// Waits for the next request: `None` when the client has left.
+    /// Waits for the next request: `None` when the client has left, or has to.
     fn next(&mut self) -> Result<Option<Asked>, SessionError> {
+        if !self.may_go_on(Turn::Waits) {
+            return Ok(None);
+        }
         let asked = loop {
-            match self.link.recv(REQUEST_LIMIT) {
+            match self.link.recv(self.service.patience.request) {
                 // Late words of the transfer before.
                 Ok(Message::Working | Message::Sent(_) | Message::End(Part::Chunks) | Message::Stop) => {}
                 Ok(message) => break Asked::of(&message)?,
-                Err(LinkError::Closed) => return Ok(None),
-                // All that it asked for is done: how it left does not matter.
-                Err(error) if self.is_met && error.is_passing() => {
-                    self.link.finish();
+                Err(LinkError::Closed) => {
+                    // It has left, or its place is needed.
+                    self.may_go_on(Turn::Waits);
                     return Ok(None);
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return self.give_up(error),
             }
         };
         self.is_met = true;
-        Ok(Some(asked))
+        Ok(self.may_go_on(Turn::Asked).then_some(asked))
+    }
+
+    /// Asks whether it may go on, and tells the client if not.
+    fn may_go_on(&mut self, turn: Turn) -> bool {
+        let may = self.caller.observer.may_go_on(turn);
+        if !may {
+            self.leave("the place was needed for somebody else");
+        }
+        may
+    }
+
+    /// Waits no longer for a request.
+    fn give_up(&mut self, error: LinkError) -> Result<Option<Asked>, SessionError> {
+        if let LinkError::Silent(limit) = error {
+            self.caller.observer.may_go_on(Turn::Leaves);
+            self.leave(&format!("nothing was asked for in {} s", limit.as_secs_f32()));
+        }
+        // All that it asked for is done: how it left does not matter.
+        if !(self.is_met && error.is_passing()) {
+            return Err(error.into());
+        }
+        self.link.finish();
+        Ok(None)
+    }
+
+    /// Tells the client that it may come again, as far as it can be told.
+    fn leave(&mut self, text: &str) {
+        let _ = self.link.send(&Message::Refuse { refusal: Refusal::Busy, text });
+        self.link.finish();
     }
 
     fn answer(&mut self, asked: Asked) -> Result<(), Unanswered> {

@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use framing::Refusal;
 use link::{Closer, Link, LinkError, LinkStats};
 use seal::Key;
 use session::{Caller, Conversation, Event, Listed, Observer, SessionError, with_retry};
@@ -109,8 +110,9 @@ impl<T: Connect> Contact<T> {
             && error.is_passing()
             && !self.line.is_stopped()
         {
+            let was_moved = matches!(error, SessionError::Link(error) if is_moved(error));
             asked = once();
-            if asked.is_ok() {
+            if asked.is_ok() && !was_moved {
                 self.tell_of_loss();
             }
         }
@@ -146,7 +148,7 @@ impl<T: Connect> Contact<T> {
 
     /// What is in a directory, if the connection is good and the answer comes soon: for somebody who types meanwhile.
     pub(crate) fn peek(&self, path: &OsStr) -> Option<Vec<Listed>> {
-        let mut conversation = self.conversation.take()?.still_there()?;
+        let mut conversation = self.conversation.take()?.still_there().ok()?;
         let closer = conversation.link().closer().ok()?;
         let (done, is_done) = mpsc::channel::<()>();
         let watch = move || {
@@ -187,15 +189,16 @@ impl<T: Connect> Contact<T> {
 
     /// The conversation that goes on, or a new one.
     fn converse(&self, observer: &dyn Observer) -> Result<Conversation, SessionError> {
-        let before = self.conversation.take();
-        let was_lost = before.is_some();
-        if let Some(conversation) = before.and_then(Conversation::still_there) {
-            return Ok(conversation);
-        }
+        let before = self.conversation.take().map(Conversation::still_there);
+        let lost = match before {
+            Some(Ok(conversation)) => return Ok(conversation),
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
         let link = self.connect()?;
         self.line.set(link.closer().ok());
         self.place.take();
-        if was_lost {
+        if lost.is_some_and(|error| !is_moved(&error)) {
             self.tell_of_loss();
         }
         Conversation::begin(link, self.caller(observer))
@@ -287,6 +290,11 @@ impl<T: Connect> Contact<T> {
     fn caller<'c>(&'c self, observer: &'c dyn Observer) -> Caller<'c> {
         Caller { software: &self.software, observer }
     }
+}
+
+/// Whether it was only sent away because it asked for nothing, and its place was for others: nothing to tell anybody of.
+const fn is_moved(error: &LinkError) -> bool {
+    matches!(error, LinkError::Refused { refusal: Refusal::Busy, .. })
 }
 
 /// What went wrong while doing this, and what helps.

@@ -4,14 +4,16 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use super::clients::Seats;
 use super::limits::LimitFlags;
 use crate::exit::{EXIT_CODES, Exit};
 use crate::flags::{self, IfExistsName, Typed, Voice};
 use crate::key::{self, KeyFlags};
-use crate::{Bind, Program, address};
+use crate::{Bind, Program, address, units};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,13 +26,16 @@ Examples:
   SERVER --raw --save film.mp4            take what nc or another program sends";
 
 /// Flags that say nothing where no protocol is spoken.
-const OF_PROTOCOL: [&str; 3] = ["max-generate", "max-stream-count", "max-stream-rate"];
+const OF_PROTOCOL: [&str; 5] =
+    ["max-generate", "max-stream-count", "max-stream-rate", "handshake-timeout", "idle-timeout"];
 /// Flags that say nothing where nothing is kept.
 const OF_FILES: [&str; 6] = ["dir", "prefix", "if-exists", "max-file-size", "max-total", "min-free"];
 /// Flags that say nothing where no files are given.
 const OF_GIVING: [&str; 1] = ["max-generate"];
 /// Flags that say nothing where there are no clients.
 const OF_CLIENTS: [&str; 2] = ["once", "max-clients"];
+/// Flags that say nothing where there are no connections.
+const OF_CONNECTIONS: [&str; 1] = ["max-per-address"];
 
 const LONG_AFTER: &str = "\
 Received files get a prefix, and their names only when they are complete and
@@ -72,6 +77,16 @@ pub(super) struct ServerArgs<T: Args> {
     /// Append one JSON object a line on what clients do to this file, whatever is printed
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub(super) audit: Option<PathBuf>,
+    /// Serve so many clients of one address at once (of IPv6: of one /64) [default: half of --max-clients, and from this
+    /// machine all]
+    #[arg(long, value_name = "N", value_parser = parse_clients)]
+    pub(super) max_per_address: Option<NonZeroUsize>,
+    /// How long a client may take until it has greeted, with the handshake where there is a key
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_timeout)]
+    pub(super) handshake_timeout: Duration,
+    /// How long a client may ask for nothing
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_timeout)]
+    pub(super) idle_timeout: Duration,
     /// Speak no protocol, for other programs: send back what comes, or keep it with --save
     #[arg(long, conflicts_with_all = ["read_only", "write_only"], help_heading = "Raw")]
     pub(super) raw: bool,
@@ -108,6 +123,14 @@ pub(super) enum Command {
 }
 
 impl<T: Bind> ServerArgs<T> {
+    /// How many clients are served at once. One address never gets all seats, so that nobody can keep all others out; but
+    /// everybody on this machine has the same one.
+    pub(super) fn seats(&self) -> Seats {
+        let all = self.max_clients.get();
+        let each = self.max_per_address.map(NonZeroUsize::get);
+        Seats { all, each: each.unwrap_or(all.div_ceil(2)), each_near: each.unwrap_or(all) }
+    }
+
     /// Reads the arguments of this process.
     pub(super) fn read(program: Program) -> Result<Self, Exit> {
         let typed: Typed<Self> = flags::parse(program, command::<T>(program))?;
@@ -133,6 +156,9 @@ fn check_raw<T: Bind>(typed: &Typed<ServerArgs<T>>) -> Result<(), String> {
     typed.args.transport.check_raw()?;
     if let Some(flag) = typed.first_of(&OF_PROTOCOL) {
         return Err(format!("{flag} belongs to Tandem's protocol, and --raw speaks none"));
+    }
+    if let Some(flag) = typed.first_of(&OF_CONNECTIONS).filter(|_| !T::RAW_HAS_CLIENTS) {
+        return Err(format!("{flag} is about connections, and with --raw there are only datagrams"));
     }
     if typed.args.save.is_some() {
         return Ok(());
@@ -174,6 +200,13 @@ fn check_key<T: Bind>(typed: &Typed<ServerArgs<T>>) -> Result<(), String> {
         )),
         (Some(_), None) => Ok(()),
         (None, flag) => key.check(flag.as_deref(), *insecure, *raw),
+    }
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match units::parse_duration(text)? {
+        Duration::ZERO => Err("write a time above 0, like 500ms, 30s or 2m".to_owned()),
+        timeout => Ok(timeout),
     }
 }
 
@@ -229,6 +262,19 @@ mod tests {
     }
 
     #[test]
+    fn one_address_gets_half_of_the_seats_and_this_machine_all_unless_told_otherwise() {
+        for (words, seats) in [
+            ("", [100, 50, 100]),
+            ("--max-clients 1", [1, 1, 1]),
+            ("--max-clients 7", [7, 4, 7]),
+            ("--max-per-address 3", [100, 3, 3]),
+        ] {
+            let Seats { all, each, each_near } = parse(words).unwrap().seats();
+            assert_eq!([all, each, each_near], seats, "{words}");
+        }
+    }
+
+    #[test]
     fn flags_are_read() {
         let args = parse(
             "--listen [::1]:0 --dir in --prefix= --if-exists update --once --write-only --max-file-size 4GiB \
@@ -273,6 +319,8 @@ mod tests {
             "--max-stream-count 9",
             "--max-stream-rate 1mbit",
             "--min-free 1k",
+            "--idle-timeout 5s",
+            "--save x --max-per-address 3",
             "--once",
             "--max-clients 3",
             "--congestion bbr",
@@ -313,6 +361,9 @@ mod tests {
             "in",
             "--read-only --write-only",
             "--max-clients 0",
+            "--max-per-address 0",
+            "--handshake-timeout 0",
+            "--idle-timeout 5",
             "--max-file-size 1x",
             "--listen 8120",
             "--max-file-size 99999999TiB",

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use link::LinkError;
-use session::{Answer, Event, FileReport, Observer, Outcome, Request, SessionError, Summary};
+use session::{Answer, Event, FileReport, Observer, Outcome, Request, SessionError, Summary, Turn};
 
 use super::House;
 use super::audit::{Action, Amount, Verdict, What};
+use super::clients::Seat;
 use crate::exit::{self, Exit};
 use crate::reporter::Reporter;
 use crate::{json, report};
@@ -17,6 +18,7 @@ use crate::{json, report};
 pub(super) struct Guest<'a> {
     house: &'a House,
     pub(super) peer: SocketAddr,
+    seat: &'a Seat,
     pub(super) reporter: Reporter,
     /// How its requests ended: the first that did not end well, if any did.
     exit: Mutex<Option<Exit>>,
@@ -39,8 +41,8 @@ struct Pending {
 }
 
 impl<'a> Guest<'a> {
-    pub(super) const fn new(house: &'a House, peer: SocketAddr, reporter: Reporter) -> Self {
-        Self { house, peer, reporter, exit: Mutex::new(None), pending: Mutex::new(None) }
+    pub(super) const fn new(house: &'a House, peer: SocketAddr, seat: &'a Seat, reporter: Reporter) -> Self {
+        Self { house, peer, seat, reporter, exit: Mutex::new(None), pending: Mutex::new(None) }
     }
 
     /// How its requests ended: `None` when none was done.
@@ -168,6 +170,10 @@ impl<'a> Guest<'a> {
 }
 
 impl Observer for Guest<'_> {
+    fn may_go_on(&self, turn: Turn) -> bool {
+        self.seat.turn(turn)
+    }
+
     fn event(&self, event: &Event<'_>) {
         match *event {
             Event::Asked(request) => self.asked(&request),

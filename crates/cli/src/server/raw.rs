@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use link::raw::{Datagram, RawPort, RawStream, Ready, Slots};
-use link::{LinkError, TcpEndpoint};
+use link::{IDLE_LIMIT, LinkError, TcpEndpoint};
 use serde_json::json;
 use session::raw::{self, Due, GREETING, Gathering, Intake, Keeper, Kept};
-use session::{SessionError, Store};
+use session::{SessionError, Store, Turn};
 
 use super::args::ServerArgs;
 use super::audit::{Action, Amount, Audit, Verdict, What};
@@ -57,21 +57,20 @@ pub(super) fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow
     }
     announce(screen, at, args, keeper.as_ref());
     screen.note(note);
-    let most = args.max_clients.get();
     let house = Arc::new(House {
         keeper,
         screen: screen.clone(),
         audit,
         wake,
-        clients: Arc::default(),
+        clients: Clients::new(args.seats()),
         in_datagrams: matches!(listener, RawListener::Datagrams(_)),
         once: args.once,
         outcome: OnceLock::new(),
     });
     match listener {
-        RawListener::Streams(endpoint) => house.take_streams(&endpoint, most)?,
+        RawListener::Streams(endpoint) => house.take_streams(&endpoint)?,
         RawListener::Datagrams(port) => match &house.keeper {
-            Some(keeper) => house.gather(&port, Gathering::new(keeper.clone(), most))?,
+            Some(keeper) => house.gather(&port, Gathering::new(keeper.clone(), args.max_clients.get()))?,
             None => house.answer(&port)?,
         },
     }
@@ -129,10 +128,10 @@ struct House {
 
 /// Streams.
 impl House {
-    fn take_streams(self: &Arc<Self>, endpoint: &TcpEndpoint, most: usize) -> anyhow::Result<()> {
+    fn take_streams(self: &Arc<Self>, endpoint: &TcpEndpoint) -> anyhow::Result<()> {
         let accepted = loop {
             match endpoint.accept_raw(self.wake.as_fd()) {
-                Ok(Some(stream)) => self.take(stream, most),
+                Ok(Some(stream)) => self.take(stream),
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             }
@@ -143,15 +142,15 @@ impl House {
         accepted.context("cannot take clients any more")
     }
 
-    fn take(self: &Arc<Self>, stream: RawStream, most: usize) {
+    fn take(self: &Arc<Self>, stream: RawStream) {
         let peer = stream.peer();
         let closer = match stream.closer() {
             Ok(closer) => closer,
             Err(error) => return self.complain(peer, &error.to_string(), Exit::Failed),
         };
-        let Some(seat) = self.clients.enter(closer, most) else {
-            let clients = units::count(most as u64, "client", "clients");
-            return self.audit.sent_away(peer, &format!("the server serves {clients} already"));
+        let seat = match self.clients.enter(closer, peer.ip()) {
+            Ok(seat) => seat,
+            Err(full) => return self.audit.sent_away(peer, &full.to_string()),
         };
         let house = self.clone();
         let started =
@@ -168,7 +167,15 @@ impl House {
         seat.on_panic(move || {
             house.complain(peer, "this program has a fault, please report it", Exit::Failed);
         });
+        // Until it says something, it is the first to make way for others.
+        seat.turn(Turn::Waits);
+        let limit = if self.keeper.is_some() { IDLE_LIMIT } else { raw::TYPING_LIMIT };
+        let has_spoken = stream.wait(limit);
+        if !seat.turn(Turn::Asked) {
+            return self.audit.sent_away(peer, "it said nothing, and its place was needed for somebody else");
+        }
         match &self.keeper {
+            _ if !has_spoken => self.tell(peer, Err(LinkError::Silent(limit).into())),
             Some(keeper) => {
                 let mut was_greeted = false;
                 let kept = raw::keep(stream, keeper, &mut || {

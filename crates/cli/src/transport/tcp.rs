@@ -1,6 +1,7 @@
 //! TCP, and its flags.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use link::raw::RawStream;
 use link::{ConnectError, Link, Listener, Note, TcpEndpoint, TcpLink, TcpOptions};
@@ -29,9 +30,10 @@ impl Bind for TcpFlags {
         &self,
         address: SocketAddr,
         key: Option<&Key>,
+        handshake_limit: Duration,
         note: Note,
     ) -> Result<Box<dyn Listener>, ConnectError> {
-        let options = TcpOptions { key: key.cloned(), note: Some(note), ..self.options() };
+        let options = TcpOptions { key: key.cloned(), handshake_limit, note: Some(note), ..self.options() };
         Ok(Box::new(TcpEndpoint::bind(address, &options)?))
     }
 

@@ -1,6 +1,7 @@
 //! UDP, and its flags.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use link::raw::RawPort;
@@ -108,9 +109,11 @@ impl Bind for UdpFlags {
         &self,
         address: SocketAddr,
         key: Option<&Key>,
+        handshake_limit: Duration,
         note: Note,
     ) -> Result<Box<dyn Listener>, ConnectError> {
-        Ok(Box::new(UdpEndpoint::bind(address, &UdpOptions { key: key.cloned(), ..self.options(note) })?))
+        let options = UdpOptions { key: key.cloned(), handshake_limit, ..self.options(note) };
+        Ok(Box::new(UdpEndpoint::bind(address, &options)?))
     }
 
     const RAW_HAS_CLIENTS: bool = false;

@@ -29,6 +29,7 @@ mod valve;
 
 mod audit;
 mod clients;
+mod crowds;
 mod errors;
 mod json;
 mod keys;

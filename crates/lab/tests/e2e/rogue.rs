@@ -4,7 +4,7 @@ use std::io::IoSliceMut;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
-use framing::{ChunkSet, Hello, Message};
+use framing::{Checksum, ChunkSet, Get, Hello, Message, Name, PageBuilder};
 use lab::Transport;
 use lab::process::LIMIT;
 use link::{ChunkRun, ChunkSource, Filled, Link, LinkError, Talk, TcpLink, TcpOptions, UdpLink, UdpOptions};
@@ -16,14 +16,19 @@ pub(crate) struct Rogue {
 impl Rogue {
     /// Connects and greets.
     pub(crate) fn connect(transport: Transport, server: SocketAddr) -> Self {
+        let mut rogue = Self::silent(transport, server);
+        rogue.say(&Message::Hello(Hello { features: 0, software: "rogue 1" }));
+        rogue
+    }
+
+    /// Connects and says nothing.
+    pub(crate) fn silent(transport: Transport, server: SocketAddr) -> Self {
         let server = server.to_string();
         let link: Box<dyn Link> = match transport {
             Transport::Tcp => Box::new(TcpLink::connect(&server, &TcpOptions::default()).unwrap()),
             Transport::Udp => Box::new(UdpLink::connect(&server, &UdpOptions::default()).unwrap()),
         };
-        let mut rogue = Self { link };
-        rogue.say(&Message::Hello(Hello { features: 0, software: "rogue 1" }));
-        rogue
+        Self { link }
     }
 
     /// Says something; when nobody listens any more, that is heard.
@@ -36,6 +41,24 @@ impl Rogue {
         loop {
             if let Some(found) = find(&self.link.recv(LIMIT).unwrap()) {
                 return found;
+            }
+        }
+    }
+
+    /// Has the server give a file, and does not say what of it is wanted: so it goes on.
+    pub(crate) fn keep_busy(&mut self, name: &str) {
+        let mut names = PageBuilder::default();
+        names.push(&Name(name.as_bytes()));
+        let get = Get { checksum: Checksum::Md5, follow: false, plain: false, names: names.page() };
+        self.say(&Message::Get(get));
+        self.hear(|message| matches!(message, Message::Offer(_)).then_some(()));
+    }
+
+    /// Listens until the end: how it ended.
+    pub(crate) fn end(&mut self) -> LinkError {
+        loop {
+            if let Err(error) = self.link.recv(LIMIT) {
+                return error;
             }
         }
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use framing::{CHUNK_LEN, Message, packet};
+use framing::{CHUNK_LEN, packet};
 use lab::Transport;
 use lab::process::{LIMIT, Output, Process, Server};
 use serde_json::Value;
@@ -285,11 +285,12 @@ fn a_setting_that_is_in_the_way_is_named_once() {
     let scene = scene();
     scene.write("song.mp3", b"song");
     fs::set_permissions(scene.root(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(scene.to("there.mp3"), b"there").unwrap();
     let server = scene.serve(&["--max-clients", "1"]);
     let Some(mut client) = stranger(scene.transport().client()) else { return };
     client.args(["--server", &server.address().to_string(), "--retry", "1s", "song.mp3"]);
     let mut first = Rogue::connect(scene.transport(), server.address());
-    first.hear(|message| matches!(message, Message::Hello(_)).then_some(()));
+    first.keep_busy("there.mp3");
     let output = Process::spawn(client.current_dir(scene.from(""))).unwrap().wait(LIMIT).unwrap();
     assert_eq!(output.code(), Some(5), "{}", output.stderr);
     assert!(output.stderr.contains("trying again"), "{}", output.stderr);

@@ -20,7 +20,7 @@ const MAX_LINE_LEN: usize = 64 * 1024;
 /// Bytes that are read and written at a time.
 const BLOCK_LEN: usize = 64 * 1024;
 /// How long somebody who types may think.
-const TYPING_LIMIT: Duration = Duration::from_secs(15 * 60);
+pub const TYPING_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// How often a client that listens looks whether all is sent.
 const TICK: Duration = Duration::from_millis(50);
 

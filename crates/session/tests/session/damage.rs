@@ -28,6 +28,7 @@ fn put_through(pair: &Pair, damage: impl FnMut(u64) -> Damage + Send) -> Summary
         gives: true,
         max_generate: 123_456_789,
         streams: StreamLimits::default(),
+        patience: session::Patience::default(),
     };
     let mut endpoint =
         link::TcpEndpoint::bind("127.0.0.1:0".parse().unwrap(), &TcpOptions::default()).unwrap();

@@ -93,6 +93,7 @@ pub(crate) fn attack(
         gives: true,
         max_generate: 123_456_789,
         streams: StreamLimits::default(),
+        patience: session::Patience::default(),
     };
     let mut endpoint = TcpEndpoint::bind("127.0.0.1:0".parse().unwrap(), &TcpOptions::default()).unwrap();
     let address = endpoint.local_addr();

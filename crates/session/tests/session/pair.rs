@@ -144,6 +144,7 @@ impl Pair {
             gives: true,
             max_generate: 123_456_789,
             streams: StreamLimits::default(),
+            patience: session::Patience::default(),
         }
     }
 
