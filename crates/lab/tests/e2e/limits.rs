@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::UNIX_EPOCH;
 
 use lab::Transport;
-use lab::process::{LIMIT, Output};
+use lab::process::{LIMIT, Output, Server};
 
 use crate::errors::Tight;
 use crate::extent::{halfway, held, until, written};
@@ -25,6 +25,7 @@ over_each_transport!(
     a_drop_box_goes_on_where_it_was_cut_off,
     a_drop_box_shows_nothing,
     streams_and_made_up_files_have_their_limits,
+    what_comes_without_a_protocol_has_its_limits_too,
 );
 
 /// The reason that a client gives for a refusal, which ends it with 5.
@@ -255,4 +256,27 @@ fn streams_and_made_up_files_have_their_limits(transport: Transport) {
     assert!(refused(&made).contains("limit of 100 characters here (--max-generate)"), "{}", made.stderr);
     let none = scene.serve(&["--max-stream-count", "0"]);
     assert!(refused(&scene.run(&none, &["stream"])).contains("does not allow streams"));
+}
+
+fn what_comes_without_a_protocol_has_its_limits_too(transport: Transport) {
+    let scene = Scene::new(transport);
+    scene.write("song.mp3", &noise(1, 60_000));
+    scene.write("rest.mp3", &noise(2, 40_000));
+    // It says what has become of one before the next one comes.
+    let send = |server: &Server, name: &str| scene.run(server, &["--raw", name]);
+    let server = scene.serve(&["--raw", "--save", "x", "--max-total", "100k"]);
+    send(&server, "song.mp3");
+    send(&server, "song.mp3");
+    server.process().wait_for_error_line(LIMIT, |line| line.contains("(--max-total)").then_some(())).unwrap();
+    // What was not kept was given back.
+    send(&server, "rest.mp3");
+    until("all of the rest is kept", || (scene.received().len() == 2).then_some(()));
+    server.stop().unwrap();
+    assert!(scene.received()["received-x-1"] == noise(2, 40_000));
+    assert!(scene.parts().is_empty());
+    let server = scene.serve(&["--raw", "--save", "y", "--min-free", "1000000TB"]);
+    send(&server, "rest.mp3");
+    server.process().wait_for_error_line(LIMIT, |line| line.contains("(--min-free)").then_some(())).unwrap();
+    server.stop().unwrap();
+    assert_eq!(scene.received().len(), 2);
 }
