@@ -17,6 +17,7 @@ mod error;
 mod notice;
 mod origin;
 pub mod raw;
+mod ready;
 mod stats;
 mod tcp;
 mod udp;

@@ -22,7 +22,7 @@ use framing::{ChunkSet, Message};
 use rustix::event::PollFlags;
 
 use crate::block::{BLOCK_CHUNKS, BLOCK_LEN, Block, ChunkRun, Pool};
-use crate::{Arrival, ChunkSink, ChunkSource, Closer, Filled, IDLE_LIMIT, Link, LinkError};
+use crate::{Arrival, ChunkSink, ChunkSource, Closer, Filled, IDLE_LIMIT, Link, LinkError, ready};
 use inbox::{Found, Inbox};
 use porch::First;
 use sealed::Sealed;
@@ -267,7 +267,7 @@ impl Link for TcpLink {
         let deadline = if self.is_answered { Instant::now() } else { limit };
         let mut scrap = [0; 16 * 1024];
         // Nothing of it is looked at any more, so nothing is opened.
-        let wait = |stream: &TcpStream| socket::wait(&[(stream, PollFlags::IN)], Some(deadline));
+        let wait = |stream: &TcpStream| ready::wait(&[(stream, PollFlags::IN)], Some(deadline));
         while let Ok([true]) = wait(&self.pipe.stream) {
             match self.pipe.stream.read(&mut scrap) {
                 Ok(0) => return,
@@ -444,7 +444,7 @@ impl Pipe {
             }
             sealed.check_pace()?;
         }
-        Ok(socket::wait(&[(&self.stream, for_what)], Some(deadline))?[0])
+        Ok(ready::wait(&[(&self.stream, for_what)], Some(deadline))?[0])
     }
 
     /// Whether something can be read before something is taken out of the inbox.

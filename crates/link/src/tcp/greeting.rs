@@ -9,8 +9,8 @@ use seal::{HELLO_LEN, HandshakeError, Initiator, Key, check_start};
 
 use super::is_passing;
 use super::sealed::Sealed;
-use super::socket::wait;
 use crate::ConnectError;
+use crate::ready::wait;
 
 /// How long a server may take.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);

@@ -11,8 +11,9 @@ use rustix::event::PollFlags;
 use socket2::SockRef;
 
 use super::is_passing;
-use super::socket::{TcpEndpoint, TcpOptions, connect, wait};
+use super::socket::{TcpEndpoint, TcpOptions, connect};
 use crate::raw::ByteStream;
+use crate::ready::wait;
 use crate::{Closer, ConnectError, IDLE_LIMIT, LinkError};
 
 /// A TCP connection that carries bytes as they are.

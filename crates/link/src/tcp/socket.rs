@@ -1,18 +1,19 @@
-//! The sockets: connecting, listening, waiting.
+//! The sockets: connecting and listening.
 
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::PollFlags;
 use seal::Key;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::TcpLink;
 use super::greeting::greet;
 use super::porch::Porch;
+use crate::ready::wait;
 use crate::{ConnectError, HANDSHAKE_LIMIT, Link, Listener, Note};
 
 /// How long an attempt to connect may take for each address.
@@ -180,22 +181,4 @@ pub(super) fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
-}
-
-/// Waits until one of the sockets is ready, or the deadline: which of them are ready. A broken socket counts as ready.
-pub(super) fn wait<const N: usize>(
-    sockets: &[(&dyn AsFd, PollFlags); N],
-    deadline: Option<Instant>,
-) -> io::Result<[bool; N]> {
-    let mut polled =
-        sockets.each_ref().map(|(socket, flags)| PollFd::from_borrowed_fd(socket.as_fd(), *flags));
-    loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-        match rustix::event::poll(&mut polled, timeout.as_ref()) {
-            Ok(_) => return Ok(polled.each_ref().map(|polled| !polled.revents().is_empty())),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
 }

@@ -16,8 +16,8 @@ use super::outbox::Outbox;
 use super::peer::Peer;
 use super::sealed::Guard;
 use super::socket::Port;
-use super::wake::wait;
 use super::{UdpLink, UdpOptions, engine};
+use crate::ready::wait;
 use crate::{ConnectError, Link, Listener};
 
 /// How long an attempt to connect may take for each address.

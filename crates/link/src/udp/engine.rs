@@ -26,8 +26,8 @@ use super::peer::Peer;
 use super::porch::Porch;
 use super::sealed::Late;
 use super::slots::Slots;
-use super::wake::wait;
 use crate::notice::{CROWDED_OUT, TOO_SLOW};
+use crate::ready::wait;
 use crate::{HANDSHAKE_LIMIT, origin};
 
 /// Batches that are received before timers have their turn.

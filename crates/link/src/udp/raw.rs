@@ -10,8 +10,8 @@ use rustix::event::PollFlags;
 
 use super::UdpOptions;
 use super::socket::{Port, Unsent};
-use super::wake::wait;
 use crate::ConnectError;
+use crate::ready::wait;
 
 /// Bytes of a slot: the most that one receive gives.
 const SLOT_LEN: usize = 64 * 1024;

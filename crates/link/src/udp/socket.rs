@@ -10,7 +10,7 @@ use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use rustix::event::PollFlags;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::wake::wait;
+use crate::ready::wait;
 
 /// Bytes of the socket's buffers that are asked for, each way: what 100 ms at 670 Mbit/s bring while the process does not run.
 const BUFFER_LEN: usize = 8 << 20;
