@@ -6,5 +6,10 @@
 
 mod table;
 
+#[path = "../e2e/scene.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod scene;
+
+mod files;
 mod network;
 mod warning;
