@@ -23,6 +23,7 @@ Examples:
   SERVER --listen 0.0.0.0:PORT --key-file tandem.key
                                           serve everyone who has the key
   SERVER --read-only --dir /srv/media     give files and take none
+  SERVER --write-only --max-total 50GB    be a drop box of 50 GB
   SERVER --raw --save film.mp4            take what nc or another program sends";
 
 /// Flags that say nothing where no protocol is spoken.
