@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use framing::Refusal;
 use link::{ConnectError, Link, LinkError, Listener};
 use serde_json::json;
-use session::{IfExists, Patience, Service, SessionError, Side, Store, StoreOptions, refuse, serve};
+use session::{IfExists, Patience, Service, SessionError, Side, Store, StoreOptions, Turn, refuse, serve};
 
 use crate::exit::{self, Exit, Problem};
 use crate::interrupt::Wake;
@@ -259,7 +259,9 @@ impl House {
             fate: Fate::Kept,
         };
         let guest = Guest::new(self, peer, &seat, Reporter::new(self.screen.clone(), view));
-        match serve(&mut *link, &self.service, &guest) {
+        let served = serve(&mut *link, &self.service, &guest);
+        let has_made_way = !seat.turn(Turn::Leaves);
+        match served {
             Ok(_) => {
                 if self.once
                     && let Some(exit) = guest.exit()
@@ -268,7 +270,11 @@ impl House {
                     self.wake.wake();
                 }
             }
+            Err(_) if has_made_way => {}
             Err(error) => self.tell_of_end(&guest, &error),
+        }
+        if has_made_way {
+            guest.made_way();
         }
     }
 

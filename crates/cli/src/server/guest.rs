@@ -97,6 +97,12 @@ impl<'a> Guest<'a> {
             )
     }
 
+    /// Takes note that its place was needed for somebody else.
+    pub(super) fn made_way(&self) {
+        let verdict = Verdict::TurnedAway("its place was needed for somebody else".to_owned());
+        self.house.audit.tell(self.peer, Action::Connect, What::Nothing, Amount::Nothing, verdict);
+    }
+
     fn transferred(&self, summary: &Summary) {
         self.note(self.reporter.exit(summary));
         let pending = self.pending();

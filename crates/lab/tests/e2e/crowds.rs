@@ -57,6 +57,11 @@ fn a_crowd_that_only_greets_keeps_nobody_out(transport: Transport) {
         .collect();
     let output = scene.run(&server, &["--retry", "0", "song.mp3"]);
     assert_eq!(output.code(), Some(0), "{}", output.stderr);
+    let made_way = |line: &str| {
+        let is_it = line.contains("   connect   -   -   turned-away: its place was needed");
+        is_it.then_some(())
+    };
+    server.process().wait_for_line(LIMIT, made_way).unwrap();
     let end = crowd[0].end();
     assert!(
         matches!(&end, LinkError::Refused { refusal: Refusal::Busy, text } if text.contains("somebody else")),
@@ -106,6 +111,8 @@ fn who_does_not_greet_in_time_is_not_waited_for(transport: Transport) {
     let server = scene.serve(&["--handshake-timeout", "200ms"]);
     let end = Rogue::silent(transport, server.address()).end();
     assert!(end.is_passing(), "{end}");
+    let away = |line: &str| line.contains("   connect   -   -   turned-away: it took too long").then_some(());
+    server.process().wait_for_line(LIMIT, away).unwrap();
     scene.write("song.mp3", &noise(5, 300_000));
     let output = scene.run(&server, &["song.mp3"]);
     assert_eq!(output.code(), Some(0), "{}", output.stderr);
@@ -116,6 +123,9 @@ fn who_asks_for_nothing_in_time_is_told_so(transport: Transport) {
     let server = scene.serve(&["--idle-timeout", "200ms"]);
     let end = Rogue::connect(transport, server.address()).end();
     assert_eq!(end.to_string(), "nothing was asked for in 0.2 s");
+    let away =
+        |line: &str| line.contains("   connect   -   -   turned-away: nothing was heard").then_some(());
+    server.process().wait_for_line(LIMIT, away).unwrap();
     // A person comes again without having to know.
     let (client, mut pipe) = scene.start_talk(server.address(), &[]);
     let mut say = |line: &str| {

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use link::origin;
+
 /// Lines that one host may cause at once, and how long until it may cause one more.
 const OF_HOST: Pace = Pace { most: 50, each: Duration::from_millis(200) };
 /// The same of all hosts together.
@@ -55,7 +57,7 @@ impl Ration {
         if self.hosts.len() >= MANY_HOSTS {
             self.hosts.retain(|_, bucket| bucket.fill(OF_HOST, now) < OF_HOST.most);
         }
-        let host = network(host);
+        let host = origin(host);
         let mut of_host = self.hosts.get(&host).copied().unwrap_or_else(|| Bucket::full(OF_HOST, now));
         let has_one = of_host.fill(OF_HOST, now) > spared && self.all.fill(OF_ALL, now) > spared;
         if has_one {
@@ -71,7 +73,7 @@ impl Ration {
     /// Whether no line may be written now because of this host.
     pub(super) fn is_short(&mut self, now: Instant, host: IpAddr) -> bool {
         let of_host =
-            self.hosts.get_mut(&network(host)).map_or(OF_HOST.most, |bucket| bucket.fill(OF_HOST, now));
+            self.hosts.get_mut(&origin(host)).map_or(OF_HOST.most, |bucket| bucket.fill(OF_HOST, now));
         of_host == 0 || self.all.fill(OF_ALL, now) == 0
     }
 
@@ -102,14 +104,6 @@ impl Bucket {
             self.since += pace.each * come;
         }
         self.left
-    }
-}
-
-/// What stands for one host: over IPv6 whoever has one address has 2^64 of them.
-fn network(host: IpAddr) -> IpAddr {
-    match host.to_canonical() {
-        IpAddr::V6(host) => IpAddr::V6((host.to_bits() >> 64 << 64).into()),
-        host => host,
     }
 }
 
@@ -163,6 +157,5 @@ mod tests {
         let written =
             (0..1000_u128).filter(|low| ration.take(now, IpAddr::V6((7 << 64 | low).into()))).count();
         assert_eq!(written, 50);
-        assert_eq!(network("::ffff:1.2.3.4".parse().unwrap()), network("1.2.3.4".parse().unwrap()));
     }
 }
