@@ -51,8 +51,10 @@ impl fmt::Display for Full {
         let clients = |count: usize| units::count(count as u64, "client", "clients");
         match *self {
             Self::Stopping => f.write_str("the server is being stopped"),
-            Self::All(all) => write!(f, "the server serves {} already", clients(all)),
-            Self::Address(each) => write!(f, "the server serves {} of your address already", clients(each)),
+            Self::All(all) => write!(f, "the server serves {} already (--max-clients)", clients(all)),
+            Self::Address(each) => {
+                write!(f, "the server serves {} of your address already (--max-per-address)", clients(each))
+            }
         }
     }
 }

@@ -216,7 +216,8 @@ fn who_finds_no_room_is_turned_away(transport: Transport) {
     assert_eq!(scene.run(&server, &["song.mp3", "--retry", "0"]).code(), Some(5));
     let line =
         server.process().wait_for_line(LIMIT, |line| line.contains("turned-away").then(|| line.to_owned()));
-    let expected = "no key | connect | - | - | turned-away: the server serves 1 client already";
+    let expected =
+        "no key | connect | - | - | turned-away: the server serves 1 client already (--max-clients)";
     assert_eq!(lines(&line.unwrap()), [expected]);
     client.kill().unwrap();
 }

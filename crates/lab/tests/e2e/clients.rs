@@ -73,7 +73,7 @@ fn one_client_too_many_is_told_so_and_may_come_again(transport: Transport) {
     assert_eq!(
         output.stderr,
         format!(
-            "{}: cannot send song.mp3 to {}: the server serves 1 client already; try again later\n",
+            "{}: cannot send song.mp3 to {}: the server serves 1 client already (--max-clients); try again later\n",
             transport.client(),
             server.address()
         )

@@ -97,7 +97,7 @@ fn one_address_gets_so_many_places_and_hears_so(transport: Transport) {
     busy.iter_mut().for_each(|rogue| rogue.keep_busy("there.mp3"));
     let output = scene.run(&server, &["--retry", "0", "song.mp3"]);
     assert_eq!(output.code(), Some(5), "{}", output.stderr);
-    let why = "the server serves 2 clients of your address already; try again later\n";
+    let why = "the server serves 2 clients of your address already (--max-per-address); try again later\n";
     assert!(output.stderr.ends_with(why), "{}", output.stderr);
     let complaint = |line: &str| line.contains("2 clients of your address").then_some(());
     server.process().wait_for_error_line(LIMIT, complaint).unwrap();
