@@ -213,7 +213,7 @@ struct Receiving<'a> {
     /// What the store has promised to take.
     booking: Booking,
     /// Files that have no verdict yet.
-    active: BTreeMap<u32, Active>,
+    active: BTreeMap<u32, Box<Active>>,
     /// Files of those whose partial file is open.
     open_parts: usize,
     /// Files of those that still wait for chunks.
@@ -300,7 +300,7 @@ impl<'a> Receiving<'a> {
     fn run(&mut self, link: &mut dyn Link) -> Result<(), SessionError> {
         let wanted = self.decide_all(link)?;
         let bytes = bytes_of(&self.manifest, &wanted);
-        let reserved: u64 = self.active.values().map(Active::reserved).sum();
+        let reserved: u64 = self.active.values().map(|active| active.reserved()).sum();
         if let Err(error) = self.store.check_room(bytes.saturating_sub(reserved)) {
             self.is_at_rest = true;
             return Err(error.into());
@@ -374,7 +374,7 @@ impl<'a> Receiving<'a> {
         received?;
         // Once all chunks are here and it is known how each file ended, the verdicts need not wait for the sender to say that
         // the chunks are over: that would cost a round trip.
-        while self.active.values().any(Active::is_untold) {
+        while self.active.values().any(|active| active.is_untold()) {
             if self.chunks_over {
                 return Err(misbehaved("it did not send the digest of each file").into());
             }

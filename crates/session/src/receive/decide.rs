@@ -69,7 +69,7 @@ impl Receiving<'_> {
                 Plan::Take { target, .. } if self.plain => self.take_plain(index, target),
                 Plan::Take { target, part, lookalikes } => {
                     let (len, chunks) = (entry.len(), self.manifest.chunks_of(index));
-                    let active = Active::new(target, chunks.clone());
+                    let active = Box::new(Active::new(target, chunks.clone()));
                     let is_sure = part.is_none() && lookalikes.is_empty();
                     if !is_sure {
                         open_parts += usize::from(part.is_some());
@@ -114,7 +114,7 @@ impl Receiving<'_> {
         }
         // What an ordinary transfer of it has left can still be gone on with.
         target.part = target.part.plain();
-        self.active.insert(index, Active::new(target, self.manifest.chunks_of(index)));
+        self.active.insert(index, Box::new(Active::new(target, self.manifest.chunks_of(index))));
         self.take(index)
     }
 

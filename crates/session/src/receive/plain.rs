@@ -4,7 +4,7 @@ use framing::{ChunkSet, Message, Part};
 use link::Link;
 
 use super::Receiving;
-use super::state::{Active, Phase};
+use super::state::Phase;
 use crate::SessionError;
 use crate::events::Faults;
 use crate::hello::misbehaved;
@@ -27,7 +27,7 @@ impl Receiving<'_> {
         }
         let report = received?;
         self.hear_chunks_end(link)?;
-        if self.active.values().any(Active::is_untold) {
+        if self.active.values().any(|active| active.is_untold()) {
             return Err(misbehaved("it did not send the digest of each file").into());
         }
         let mut faults = Faults {

@@ -27,7 +27,9 @@ const MAX_VERIFYING: usize = 32;
 impl Receiving<'_> {
     /// Hands bytes of one file to the writer.
     pub(super) fn write_file(&mut self, file: u32, run: ChunkRun) -> Result<(), LinkError> {
-        if self.open_parts >= 4 * max_open() && self.active.get(&file).is_some_and(Active::is_closed) {
+        if self.open_parts >= 4 * max_open()
+            && self.active.get(&file).is_some_and(|active| active.is_closed())
+        {
             self.wait_for_open()?;
         }
         // A file that failed is not active any more; what still comes for it is thrown away.
@@ -151,7 +153,11 @@ impl Receiving<'_> {
                     Phase::Verifying(path) => Some((*file, path.clone())),
                     _ => None,
                 });
-            let Some((file, path)) = next else { return };
+            let Some((file, path)) = next else {
+                // No file comes to be verified later. There may be a million to look through.
+                self.next_verified = u32::MAX;
+                return;
+            };
             self.next_verified = file + 1;
             let len = self.manifest.get(file).map_or(0, |entry| entry.len());
             match self.store.open_file(&path) {
@@ -270,7 +276,7 @@ impl Receiving<'_> {
             if let Some(failure) = self.failure.take() {
                 return Err(failure.into());
             }
-            if self.active.values().all(Active::is_resting) {
+            if self.active.values().all(|active| active.is_resting()) {
                 return Ok(());
             }
             match self.intake.wait(WORKING_INTERVAL) {
