@@ -91,7 +91,7 @@ impl Exit {
             SessionError::Link(error) | SessionError::StreamCut { error, .. } if error.is_passing() => {
                 Self::NoLink
             }
-            SessionError::Declined { .. } => Self::Refused,
+            SessionError::Declined { .. } | SessionError::Crowded(_) => Self::Refused,
             SessionError::Source(_) | SessionError::Store(_) => Self::LocalFile,
             SessionError::TooManyNames | SessionError::TooLongToEcho(_) => Self::Usage,
             SessionError::Link(_)

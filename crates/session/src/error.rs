@@ -5,6 +5,7 @@ use std::io;
 use framing::{Feature, MAX_ECHO_LEN, ManifestError, Refusal};
 use link::{ConnectError, LinkError};
 
+use crate::crowd::Crowded;
 use crate::source::SourceError;
 use crate::store::StoreError;
 use crate::stream::StreamReport;
@@ -33,6 +34,9 @@ pub enum SessionError {
     /// Too much for one transfer.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// Other clients' transfers are about so many files already.
+    #[error(transparent)]
+    Crowded(#[from] Crowded),
     /// Names that don't fit into one request.
     #[error("the names are too long for one request; ask for a directory, or for fewer files at a time")]
     TooManyNames,

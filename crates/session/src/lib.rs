@@ -18,6 +18,7 @@
 mod compare;
 mod content;
 mod conversation;
+mod crowd;
 mod error;
 mod events;
 mod hashing;
@@ -46,6 +47,7 @@ use content::Made;
 use history::History;
 
 pub use conversation::{Conversation, Echo};
+pub use crowd::Crowded;
 pub use error::SessionError;
 pub use events::{Answer, Event, Faults, FileReport, Observer, Outcome, Request, Side, Summary, Turn};
 pub use hello::refuse;

@@ -19,6 +19,7 @@ use framing::{Checksum, ChunkSet, EntryKind, MAX_RANGES, Manifest, Message, Offe
 use link::{ChunkRun, ChunkSink, IDLE_LIMIT, Link, LinkError, LinkStats, Talk};
 
 use crate::content::Made;
+use crate::crowd::Share;
 use crate::events::{Event, Faults, Observer, PathTeller, Side, Summary};
 use crate::hello::{misbehaved, out_of_place};
 use crate::history::History;
@@ -30,6 +31,8 @@ use booking::Booking;
 use state::Active;
 use verdicts::Verdicts;
 
+/// Ranges of holes that take as much memory as an entry.
+const RANGES_PER_ENTRY: u64 = 8;
 /// How often a file is repaired before it is given up.
 const MAX_ROUNDS: u32 = 16;
 
@@ -68,6 +71,8 @@ pub(crate) struct Offered {
     holes: ChunkSet,
     /// Whether it is a text that was made up, just now.
     is_made: bool,
+    /// Where it counts while it lasts.
+    share: Share,
 }
 
 impl Offered {
@@ -107,6 +112,7 @@ impl Failure {
     pub(crate) fn tell(self, link: &mut dyn Link) -> SessionError {
         let (refusal, text) = match &self.error {
             SessionError::Manifest(error) => (Refusal::Policy, error.to_string()),
+            SessionError::Crowded(error) => (Refusal::Busy, error.to_string()),
             SessionError::Store(error) => (refusal_of(error), error.to_string()),
             _ => return self.error,
         };
@@ -158,14 +164,18 @@ pub(crate) fn receive(
 }
 
 /// Hears the manifest behind its head.
-pub(crate) fn hear_offer(link: &mut dyn Link, offer: Offer) -> Result<Offered, Failure> {
-    let (manifest, holes) = hear_manifest(link, offer)?;
+pub(crate) fn hear_offer(link: &mut dyn Link, offer: Offer, mut share: Share) -> Result<Offered, Failure> {
+    let (manifest, holes) = hear_manifest(link, offer, &mut share)?;
     link.begin_transfer(manifest.chunks())?;
     let how = How { checksum: offer.checksum, plain: offer.plain };
-    Ok(Offered { how, manifest, holes, is_made: false })
+    Ok(Offered { how, manifest, holes, is_made: false, share })
 }
 
-fn hear_manifest(link: &mut dyn Link, offer: Offer) -> Result<(Manifest, ChunkSet), SessionError> {
+fn hear_manifest(
+    link: &mut dyn Link,
+    offer: Offer,
+    share: &mut Share,
+) -> Result<(Manifest, ChunkSet), SessionError> {
     if u64::from(offer.entries) > framing::MAX_ENTRIES {
         return Err(framing::ManifestError::TooManyEntries.into());
     }
@@ -179,10 +189,13 @@ fn hear_manifest(link: &mut dyn Link, offer: Offer) -> Result<(Manifest, ChunkSe
                         return Err(misbehaved("it sent more entries than it offered").into());
                     }
                     manifest.push(entry)?;
+                    share.add(1)?;
                 }
             }
             Message::Holes(page) => {
+                let before = holes.range_count();
                 holes.extend(page.iter());
+                share.add(holes.range_count().saturating_sub(before) as u64 / RANGES_PER_ENTRY)?;
                 if holes.end() > manifest.chunks() || holes.range_count() > MAX_RANGES {
                     return Err(misbehaved("it told of holes outside the manifest").into());
                 }
@@ -200,6 +213,8 @@ fn hear_manifest(link: &mut dyn Link, offer: Offer) -> Result<(Manifest, ChunkSe
 
 struct Receiving<'a> {
     manifest: Manifest,
+    /// Where it counts while it lasts.
+    _share: Share,
     /// Chunks that are zero and never sent.
     holes: ChunkSet,
     plain: bool,
@@ -252,7 +267,7 @@ impl<'a> Receiving<'a> {
         caller: Caller<'a>,
         history: &'a mut History,
     ) -> Result<Self, SessionError> {
-        let Offered { how, manifest, holes, is_made } = offered;
+        let Offered { how, manifest, holes, is_made, share } = offered;
         let store = store.for_transfer(holder.clone());
         let intake = Intake::start(&store, how.checksum).map_err(SessionError::Thread)?;
         let booking = Booking::new(&store);
@@ -268,6 +283,7 @@ impl<'a> Receiving<'a> {
         });
         Ok(Self {
             manifest,
+            _share: share,
             holes,
             plain: how.plain,
             is_made,

@@ -156,6 +156,7 @@ impl From<SourceError> for Unanswered {
         let refusal = match error {
             SourceError::NotFound(_) => Refusal::NotFound,
             SourceError::Unreadable { .. } => Refusal::Storage,
+            SourceError::Crowded(_) => Refusal::Busy,
             SourceError::Special { .. } | SourceError::SameName { .. } | SourceError::Nameless(_) => {
                 Refusal::Policy
             }
@@ -246,7 +247,7 @@ impl Serving<'_> {
     /// Takes files.
     fn take(&mut self, offer: Offer) -> Result<(), Unanswered> {
         let began = Instant::now();
-        let offered = match hear_offer(self.link, offer) {
+        let offered = match hear_offer(self.link, offer, self.service.store.join()) {
             Ok(offered) => offered,
             Err(failure) => return Err(failure.tell(self.link).into()),
         };
@@ -345,7 +346,7 @@ impl Serving<'_> {
         }
         let paths = paths.map_err(|(refusal, text)| Unanswered::Declined(refusal, text))?;
         let dir = Arc::clone(self.service.store.dir());
-        self.send(Sources::below(dir, &paths, follow, self.caller.observer)?, how)
+        self.send(Sources::below(dir, &paths, follow, self.service.store.join(), self.caller.observer)?, how)
     }
 
     /// Makes a text up and gives it.

@@ -10,10 +10,13 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use cap_std::fs::{Dir, MetadataExt as _, OpenOptionsExt as _};
-use framing::{CHUNK_LEN, ChunkSet, Entry, EntryKind, MAX_PATH_LEN, Manifest, ManifestError, chunks_in};
+use framing::{
+    CHUNK_LEN, ChunkSet, Entry, EntryKind, MAX_ENTRIES, MAX_PATH_LEN, Manifest, ManifestError, chunks_in,
+};
 use rustix::fs::{OFlags, SeekFrom};
 
 use crate::content::{Content, Made};
+use crate::crowd::{Crowded, Share};
 use crate::events::{Event, Observer};
 use crate::store::{SafePath, is_part_name};
 
@@ -53,6 +56,9 @@ pub enum SourceError {
         /// The other.
         second: PathBuf,
     },
+    /// Other clients' transfers are about so many files already.
+    #[error(transparent)]
+    Crowded(#[from] Crowded),
     /// It has no name of its own, as `/` has none.
     #[error("{path}: has no name to send it under; name what is in it instead", path = .0.display())]
     Nameless(PathBuf),
@@ -191,7 +197,9 @@ impl Place for Below {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        self.0.read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
+        // Of more than one transfer may have not all are remembered: it is refused then.
+        let names = self.0.read_dir(path)?.take(MAX_ENTRIES as usize + 1);
+        names.map(|entry| entry.map(|entry| entry.file_name())).collect()
     }
 
     fn open(&self, path: &Path) -> io::Result<Content> {
@@ -242,6 +250,8 @@ pub struct Sources {
     place: Arc<dyn Place>,
     items: Vec<Item>,
     skipped: u64,
+    /// Where they count, on a server.
+    share: Option<Share>,
 }
 
 impl Sources {
@@ -266,9 +276,11 @@ impl Sources {
         dir: Arc<Dir>,
         paths: &[SafePath],
         follow: bool,
+        share: Share,
         observer: &dyn Observer,
     ) -> Result<Self, SourceError> {
         let mut walk = Walk::new(Arc::new(Below(dir)), follow, observer);
+        walk.sources.share = Some(share);
         for path in paths {
             walk.take(path.as_path(), path.name())?;
         }
@@ -280,7 +292,7 @@ impl Sources {
         let name = format!("generated-{}.txt", made.length);
         let base = Arc::from(Path::new(&name));
         let item = Item { base, path: name.into_bytes(), facts: Facts::of_made(made), done: false };
-        Self { place: Arc::new(made), items: vec![item], skipped: 0 }
+        Self { place: Arc::new(made), items: vec![item], skipped: 0, share: None }
     }
 
     /// How many links and special files were left out.
@@ -382,7 +394,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(place: Arc<dyn Place>, follow: bool, observer: &'a dyn Observer) -> Self {
-        let sources = Sources { place, items: Vec::new(), skipped: 0 };
+        let sources = Sources { place, items: Vec::new(), skipped: 0, share: None };
         Self { sources, follow, observer, tops: HashMap::new(), inside: Vec::new() }
     }
 
@@ -413,14 +425,16 @@ impl<'a> Walk<'a> {
             }
         }
         self.tops.insert(name.to_owned(), (base.to_owned(), facts.identity));
-        self.add(&Arc::from(base), name.as_bytes().to_vec(), facts);
-        Ok(())
+        Ok(self.add(&Arc::from(base), name.as_bytes().to_vec(), facts)?)
     }
 
-    fn add(&mut self, base: &Arc<Path>, path: Vec<u8>, facts: Facts) {
+    fn add(&mut self, base: &Arc<Path>, path: Vec<u8>, facts: Facts) -> Result<(), Crowded> {
         if path.len() > MAX_PATH_LEN {
             self.skip(OsStr::from_bytes(&path), "its path is too long");
-            return;
+            return Ok(());
+        }
+        if let Some(share) = &mut self.sources.share {
+            share.add(1)?;
         }
         let item = Item { base: Arc::clone(base), path, facts, done: false };
         let path = item.path.clone();
@@ -428,15 +442,16 @@ impl<'a> Walk<'a> {
         self.sources.items.push(item);
         if facts.kind == FileKind::Directory {
             self.inside.push(facts.identity);
-            self.add_all_in(base, &path, &local);
+            self.add_all_in(base, &path, &local)?;
             self.inside.pop();
         }
+        Ok(())
     }
 
-    fn add_all_in(&mut self, base: &Arc<Path>, path: &[u8], local: &Path) {
+    fn add_all_in(&mut self, base: &Arc<Path>, path: &[u8], local: &Path) -> Result<(), Crowded> {
         if self.inside.len() > MAX_DEPTH {
             self.skip(local.as_os_str(), "the tree is too deep here");
-            return;
+            return Ok(());
         }
         let mut names = match self.sources.place.list(local) {
             Ok(names) => names,
@@ -445,7 +460,8 @@ impl<'a> Walk<'a> {
                 if let Some(item) = self.sources.items.last_mut() {
                     item.facts = item.facts.as_unreadable();
                 }
-                return self.note_unreadable(local, &error);
+                self.note_unreadable(local, &error);
+                return Ok(());
             }
         };
         names.sort();
@@ -474,10 +490,11 @@ impl<'a> Walk<'a> {
                     let mut path = path.to_vec();
                     path.push(b'/');
                     path.extend(name.into_vec());
-                    self.add(base, path, facts);
+                    self.add(base, path, facts)?;
                 }
             }
         }
+        Ok(())
     }
 
     fn skip(&mut self, path: &OsStr, why: &str) {

@@ -24,6 +24,8 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use framing::Entry;
 use rustix::fs::{Mode, OFlags};
 
+use crate::crowd::{Crowd, Share};
+
 pub(crate) use commit::MANY;
 use commit::flush_directory;
 pub use commit::{Committed, Finished, Placed, commit};
@@ -130,6 +132,7 @@ pub struct Store {
     claim: Claim,
     holders: Holders,
     ledger: Ledger,
+    crowd: Crowd,
 }
 
 #[derive(Debug)]
@@ -154,6 +157,7 @@ impl Store {
                 claim: Claim::default(),
                 holders: Holders::default(),
                 ledger: Ledger::default(),
+                crowd: Crowd::default(),
             }),
             Err(error) => Err(StoreError::Open { dir: options.dir, error }),
         }
@@ -201,6 +205,11 @@ impl Store {
 
     pub(crate) const fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// A transfer more, of files that come or go.
+    pub(crate) fn join(&self) -> Share {
+        self.crowd.join()
     }
 
     pub(crate) const fn claim(&self) -> &Claim {

@@ -1,6 +1,8 @@
 //! Little that promises much: manifests, holes and wishes that would have the server take memory, disk and time for them.
 
-use framing::{CHUNK_LEN, Checksum, ChunkSet, Get, Hasher, Message, Name, PageBuilder, Part};
+use framing::{
+    CHUNK_LEN, Checksum, ChunkSet, Get, Hasher, MAX_ENTRIES, Message, Name, PageBuilder, Part, Refusal,
+};
 use lab::Transport;
 use link::LinkError;
 
@@ -133,6 +135,33 @@ fn false_digests(transport: Transport) {
     let parts = siege.scene.parts().len();
     siege.demand(parts == 0, format!("{parts} partial files are left"));
     siege.judge("digests that nothing comes to", FILES.into(), 64, "");
+}
+
+/// Somebody names as many files as he may, and then no more; others do the same.
+#[test]
+fn a_crowd_of_names() {
+    let mut siege = Siege::new(Transport::Tcp, &[]);
+    let names: Vec<String> = (0..MAX_ENTRIES).map(|number| format!("name-{number:07}")).collect();
+    let entries = || names.iter().map(|name| (name.as_bytes(), 0));
+    let mut first = siege.peer();
+    first.put(names.len() as u32, 0);
+    first.entries(entries());
+    // It has heard all of them then.
+    siege.wait_until_idle();
+    let mut others: Vec<Peer> = (0..5).map(|_| siege.peer()).collect();
+    others.iter_mut().for_each(|other| {
+        other.put(100_000, 0);
+        other.entries(entries().take(100_000));
+    });
+    for other in &mut others {
+        let end = other.end();
+        let is_busy = matches!(end, LinkError::Refused { refusal: Refusal::Busy, .. });
+        siege.demand(is_busy, format!("it is not told that the server is busy: {end}"));
+    }
+    // Who has not so many goes on.
+    siege.transfer("meanwhile.bin");
+    siege.judge("more names than there is room for", 6, 256, "1,048,576 names of one client");
+    drop(first);
 }
 
 /// Thousands of files that are one hole each: nothing of them has to be sent, and all of them are to be hashed.
