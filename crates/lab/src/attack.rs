@@ -92,6 +92,7 @@ pub const ALL: &[Attack] = &[
     Attack { name: "flood of first messages, recorded", transports: BOTH, run: flood::of_recorded },
     Attack { name: "flood of first messages, no key", transports: BOTH, run: flood::without_key },
     Attack { name: "connected, and not a byte", transports: TCP, run: crowd::silent },
+    Attack { name: "no key, connected, and not a byte", transports: BOTH, run: crowd::silent_without_key },
     Attack { name: "first message, a byte a second", transports: TCP, run: crowd::slow },
     Attack { name: "answered, and nothing more", transports: BOTH, run: crowd::half_open },
     Attack { name: "thousands of connections that say nothing", transports: BOTH, run: crowd::ten_thousand },

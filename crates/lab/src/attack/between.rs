@@ -72,7 +72,7 @@ fn once_each(most: u64, count: Count, mut act: impl FnMut(&Piece) -> Sent + Send
 
 /// How many connections are attacked over TCP: each costs the client a pause before the next.
 fn connections(effort: Effort) -> u64 {
-    effort.of(6, 40)
+    effort.of(6, 20)
 }
 
 pub(super) fn flips(transport: Transport, effort: Effort) -> anyhow::Result<Row> {

@@ -7,12 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use framing::packet::{self, Packet};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use seal::Initiator;
+use seal::{Initiator, KEY_LEN, Key};
 
 use super::flood::{address, connect};
 use super::pace::Pace;
-use super::stranger::{Stranger, sealed_init};
+use super::stranger::{Stranger, clear_init, sealed_init};
 use super::wire::STRANGERS_GROWTH;
 use super::{Effort, Guard, Row, Target};
 use crate::Transport;
@@ -39,25 +40,42 @@ enum Manner {
 }
 
 pub(super) fn silent(transport: Transport, effort: Effort) -> anyhow::Result<Row> {
-    crowd("connected, and not a byte", transport, effort, Manner::Silent)
+    crowd("connected, and not a byte", transport, effort, Guard::Key, Manner::Silent)
+}
+
+pub(super) fn silent_without_key(transport: Transport, effort: Effort) -> anyhow::Result<Row> {
+    let attack = "no key, connected, and not a byte";
+    match transport {
+        Transport::Tcp => crowd(attack, transport, effort, Guard::Open, Manner::Silent),
+        Transport::Udp => connected(attack, effort),
+    }
 }
 
 pub(super) fn slow(transport: Transport, effort: Effort) -> anyhow::Result<Row> {
-    crowd("first message, a byte a second", transport, effort, Manner::Slow)
+    crowd("first message, a byte a second", transport, effort, Guard::Key, Manner::Slow)
 }
 
 pub(super) fn half_open(transport: Transport, effort: Effort) -> anyhow::Result<Row> {
     match transport {
-        Transport::Tcp => crowd("answered, and nothing more", transport, effort, Manner::Answered),
+        Transport::Tcp => {
+            crowd("answered, and nothing more", transport, effort, Guard::Key, Manner::Answered)
+        }
         Transport::Udp => answered("answered, and nothing more", effort),
     }
 }
 
 /// So many connections that wait for nothing, until the server is rid of them all; a file is sent meanwhile.
-fn crowd(attack: &str, transport: Transport, effort: Effort, manner: Manner) -> anyhow::Result<Row> {
-    let mut target = Target::new(transport, Guard::Key, &[])?.with_most_growth(STRANGERS_GROWTH);
+fn crowd(
+    attack: &str,
+    transport: Transport,
+    effort: Effort,
+    guard: Guard,
+    manner: Manner,
+) -> anyhow::Result<Row> {
+    let mut target = Target::new(transport, guard, &[])?.with_most_growth(STRANGERS_GROWTH);
     let before = descriptors(target.id())?;
-    let key = target.key().cloned().context("there is no key")?;
+    // Without one nobody says a first message.
+    let key = target.key().cloned().unwrap_or_else(|| Key::from_bytes([0; KEY_LEN]));
     let mut crowd = Vec::new();
     for number in 0..effort.of(300, 3000) {
         let mut stream = connect(address((number % ADDRESSES) as u32), target.address())?;
@@ -134,6 +152,31 @@ fn answered(attack: &str, effort: Effort) -> anyhow::Result<Row> {
     target.judge(attack, count, "the server keeps nothing of them")
 }
 
+/// Connections over UDP that are made, and nobody says who they are.
+fn connected(attack: &str, effort: Effort) -> anyhow::Result<Row> {
+    let mut target = Target::new(Transport::Udp, Guard::Open, &[])?.with_most_growth(2 * STRANGERS_GROWTH);
+    let count = effort.of(500, 5000).min(raise_limit()?.saturating_sub(SPARE));
+    let mut crowd = Vec::new();
+    for number in 0..count {
+        let own = address((number % ADDRESSES) as u32);
+        let mut stranger = Stranger::at(own, target.address(), None)?;
+        let retry = stranger.ask(&clear_init(number as u32, number))?;
+        let Ok(Packet::Retry { client_cid, server_cid, token, .. }) = Packet::parse(&retry) else {
+            anyhow::bail!("that is no Retry");
+        };
+        let mut connect = Vec::new();
+        packet::begin_connect(&mut connect, server_cid, client_cid, &token, 0);
+        packet::put_ping(&mut connect);
+        packet::seal(&mut connect, 0);
+        stranger.send(&connect);
+        crowd.push(stranger);
+    }
+    target.put("beside.bin", &super::noise(9, 300_000))?;
+    let back = crowd.iter().map(Stranger::waiting).sum::<u64>();
+    let sent = crowd.iter().map(|stranger| stranger.sent.1).sum::<u64>();
+    target.judge(attack, count, format!("a file went through beside them; {back} bytes back for {sent}"))
+}
+
 /// Ten thousand connections at once that say nothing, and a transfer.
 pub(super) fn ten_thousand(transport: Transport, effort: Effort) -> anyhow::Result<Row> {
     let count = effort.of(2000, 10_000).min(raise_limit()?.saturating_sub(SPARE));
@@ -153,6 +196,10 @@ pub(super) fn ten_thousand(transport: Transport, effort: Effort) -> anyhow::Resu
                     strangers.push(stranger);
                 }
             }
+        }
+        if transport == Transport::Udp {
+            // How many can come at once is what floods are for.
+            Stranger::new(target.address(), Some(&key))?.settle()?;
         }
         pace.attacked(&mut target)?;
     }

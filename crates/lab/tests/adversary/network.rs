@@ -70,6 +70,8 @@ attacks! {
     tcp_flood_without_key: "flood of first messages, no key", Tcp;
     udp_flood_without_key: "flood of first messages, no key", Udp;
     tcp_silent_crowd: "connected, and not a byte", Tcp;
+    tcp_silent_crowd_without_key: "no key, connected, and not a byte", Tcp;
+    udp_silent_crowd_without_key: "no key, connected, and not a byte", Udp;
     tcp_slow_crowd: "first message, a byte a second", Tcp;
     tcp_half_open: "answered, and nothing more", Tcp;
     udp_half_open: "answered, and nothing more", Udp;
