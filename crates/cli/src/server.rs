@@ -223,7 +223,7 @@ impl House {
         let peer = link.peer();
         let closer = match link.closer() {
             Ok(closer) => closer,
-            Err(error) => return self.complain(peer, &error.to_string(), Exit::Failed),
+            Err(error) => return self.audit.sent_away(peer, &error.to_string()),
         };
         let started = match self.clients.enter(closer, peer.ip()) {
             Ok(seat) => {
@@ -240,7 +240,7 @@ impl House {
             }
         };
         if let Err(error) = started {
-            self.complain(peer, &format!("cannot start a thread: {error}"), Exit::Failed);
+            self.audit.sent_away(peer, &format!("cannot start a thread: {error}"));
         }
     }
 

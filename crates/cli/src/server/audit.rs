@@ -66,6 +66,12 @@ enum Word {
     End,
 }
 
+impl Rations {
+    const fn have_left_out(&self) -> bool {
+        self.outside.has_left_out() || self.inside.has_left_out()
+    }
+}
+
 impl Audit {
     /// Starts one that writes to this screen and, if there is one, to this file, which must not be in the served directory.
     pub(super) fn start(
@@ -168,23 +174,25 @@ impl Audit {
     }
 
     fn listen(&self, heard: &Receiver<Word>) {
-        let mut told = None;
+        // When to tell how much was left out.
+        let mut due: Option<Instant> = None;
         loop {
-            let wait = told.map(|told: Instant| TALLY_INTERVAL.saturating_sub(told.elapsed()));
-            let word = match wait {
-                Some(wait) => heard.recv_timeout(wait),
+            let word = match due {
+                Some(due) => heard.recv_timeout(due.saturating_duration_since(Instant::now())),
                 None => heard.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match word {
                 Ok(Word::TurnedAway { who, why, is_error }) => self.tell_of_stranger(who, why, is_error),
                 Ok(Word::LeftOut) | Err(RecvTimeoutError::Timeout) => {}
-                Ok(Word::End) | Err(RecvTimeoutError::Disconnected) => {
-                    self.tally();
-                    return;
-                }
+                Ok(Word::End) | Err(RecvTimeoutError::Disconnected) => return self.tally(),
             }
-            if told.is_none_or(|told| told.elapsed() >= TALLY_INTERVAL) {
-                told = self.tally().then(Instant::now);
+            let now = Instant::now();
+            if due.is_some_and(|due| now >= due) {
+                self.tally();
+                due = None;
+            }
+            if due.is_none() && self.rations().have_left_out() {
+                due = Some(now + TALLY_INTERVAL);
             }
         }
     }
@@ -207,7 +215,7 @@ impl Audit {
     }
 
     /// Tells how much was left out, if something was.
-    fn tally(&self) -> bool {
+    fn tally(&self) {
         let left_out = {
             let mut rations = self.rations();
             [
@@ -229,7 +237,6 @@ impl Audit {
                 });
             }
         }
-        left_out.iter().any(|(_, lines)| *lines > 0)
     }
 
     fn write(&self, record: &Record) {

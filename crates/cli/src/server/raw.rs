@@ -146,7 +146,7 @@ impl House {
         let peer = stream.peer();
         let closer = match stream.closer() {
             Ok(closer) => closer,
-            Err(error) => return self.complain(peer, &error.to_string(), Exit::Failed),
+            Err(error) => return self.audit.sent_away(peer, &error.to_string()),
         };
         let seat = match self.clients.enter(closer, peer.ip()) {
             Ok(seat) => seat,
@@ -156,7 +156,7 @@ impl House {
         let started =
             thread::Builder::new().name(peer.to_string()).spawn(move || house.attend(&stream, seat));
         if let Err(error) = started {
-            self.complain(peer, &format!("cannot start a thread: {error}"), Exit::Failed);
+            self.audit.sent_away(peer, &format!("cannot start a thread: {error}"));
         }
     }
 

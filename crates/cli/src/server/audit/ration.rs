@@ -82,6 +82,11 @@ impl Ration {
         self.left_out += lines;
     }
 
+    /// Whether lines were left out that were not asked for yet.
+    pub(super) const fn has_left_out(&self) -> bool {
+        self.left_out > 0
+    }
+
     /// Lines that were left out since this was asked.
     pub(super) fn take_left_out(&mut self) -> u64 {
         std::mem::take(&mut self.left_out)
