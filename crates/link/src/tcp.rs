@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use framing::frame::{self, HEADER_LEN, Kind};
 use framing::{ChunkSet, Message};
 use rustix::event::PollFlags;
+use socket2::SockRef;
 
 use crate::block::{BLOCK_CHUNKS, BLOCK_LEN, Block, ChunkRun, Pool};
 use crate::{Arrival, ChunkSink, ChunkSource, Closer, Filled, IDLE_LIMIT, Link, LinkError, ready};
@@ -75,6 +76,7 @@ impl TcpLink {
 
     /// Makes a link of the connection of a peer that has said this.
     fn welcome(stream: TcpStream, peer: SocketAddr, first: First) -> io::Result<Self> {
+        TcpOptions::default().apply(SockRef::from(&stream)).map_err(io::Error::other)?;
         match first {
             First::Sealed(sealed) => Self::new(stream, peer, Some(sealed)),
             First::Clear(heard) => {

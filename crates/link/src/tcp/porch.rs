@@ -5,20 +5,21 @@ mod log;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Resource, getrlimit};
 use seal::Key;
-use socket2::SockRef;
 
 use super::TcpLink;
-use super::socket::{TcpOptions, is_shortage};
-use crate::Note;
+use super::socket::is_shortage;
 use crate::notice::{CROWDED_OUT, TOO_SLOW};
-use guest::{Guest, Step};
+use crate::{Note, origin};
+use guest::{Crowd, Guest, Step};
 use log::Log;
 
 pub(super) use guest::First;
@@ -42,7 +43,7 @@ pub(super) struct Porch {
     most: usize,
     waiting: Vec<Guest>,
     /// How many of them come from where.
-    crowds: HashMap<IpAddr, usize>,
+    crowds: HashMap<IpAddr, Crowd>,
     log: Log,
     /// When to listen again, after this process ran out of something.
     paused: Option<Instant>,
@@ -142,12 +143,7 @@ impl Porch {
         // Nobody is let out who was not looked at.
         for _ in 0..MOST_AT_ONCE.min(self.most / 2) {
             match listener.accept() {
-                Ok((stream, peer)) => {
-                    let settled = TcpOptions::default().apply(SockRef::from(&stream)).is_ok();
-                    if settled && stream.set_nonblocking(true).is_ok() {
-                        self.add(Guest::new(stream, peer, Instant::now() + self.limit));
-                    }
-                }
+                Ok((stream, peer)) if stream.set_nonblocking(true).is_ok() => self.add(stream, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // Out of descriptors or memory: who waits here gives some back.
                 Err(error) if is_shortage(&error) && !self.waiting.is_empty() => self.make_place(),
@@ -157,26 +153,24 @@ impl Porch {
                     return;
                 }
                 // Gone again before it was accepted.
-                Err(_) => {}
+                Ok(_) | Err(_) => {}
             }
         }
     }
 
-    fn add(&mut self, guest: Guest) {
+    fn add(&mut self, stream: TcpStream, peer: SocketAddr) {
         if self.waiting.len() >= self.most {
             self.make_place();
         }
-        *self.crowds.entry(guest.origin()).or_default() += 1;
-        self.waiting.push(guest);
+        let crowd = Arc::clone(self.crowds.entry(origin(peer.ip())).or_default());
+        crowd.fetch_add(1, Ordering::Relaxed);
+        self.waiting.push(Guest::new(stream, peer, crowd, Instant::now() + self.limit));
     }
 
     fn remove(&mut self, at: usize) -> Guest {
         let guest = self.waiting.swap_remove(at);
-        if let Some(crowd) = self.crowds.get_mut(&guest.origin()) {
-            *crowd -= 1;
-            if *crowd == 0 {
-                self.crowds.remove(&guest.origin());
-            }
+        if guest.leave_crowd() == 0 {
+            self.crowds.remove(&origin(guest.peer().ip()));
         }
         guest
     }
@@ -184,10 +178,9 @@ impl Porch {
     /// Drops the one that has waited longest of those who come from where most do, so that a crowd from one place is in its
     /// own way.
     fn make_place(&mut self) {
-        let crowd = |guest: &Guest| self.crowds.get(&guest.origin()).copied().unwrap_or_default();
         let at = (0..self.waiting.len()).max_by_key(|&at| {
             let guest = &self.waiting[at];
-            (crowd(guest), std::cmp::Reverse(guest.deadline))
+            (guest.crowd(), std::cmp::Reverse(guest.deadline))
         });
         if let Some(at) = at {
             self.let_go(at, CROWDED_OUT);

@@ -1,14 +1,15 @@
 //! A peer that has not said anything yet that was worth a thread.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use framing::frame::Frame;
 use seal::{Channel, HELLO_LEN, HandshakeError, Key, RECORD_OVERHEAD, answer, check_start, record_len};
 use socket2::SockRef;
 
-use crate::origin;
 use crate::tcp::is_passing;
 use crate::tcp::sealed::Sealed;
 
@@ -24,11 +25,16 @@ const FAREWELL_LEN: usize = 64 * 1024;
 /// What is said of a client whose handshake was good and leads nowhere.
 const RECORDED: &str = "its handshake was recorded from another connection";
 
+/// How many guests come from one place. They share it, so that whoever compares crowds need not look them up.
+pub(super) type Crowd = Arc<AtomicUsize>;
+
 /// A peer that has not proved anything yet.
 #[derive(Debug)]
 pub(super) struct Guest {
     stream: TcpStream,
     peer: SocketAddr,
+    /// Those who come from where it does, itself among them.
+    crowd: Crowd,
     /// What it has said and was not understood yet.
     heard: Vec<u8>,
     progress: Progress,
@@ -65,8 +71,8 @@ pub(in crate::tcp) enum First {
 }
 
 impl Guest {
-    pub(super) const fn new(stream: TcpStream, peer: SocketAddr, deadline: Instant) -> Self {
-        Self { stream, peer, heard: Vec::new(), progress: Progress::Stranger, deadline }
+    pub(super) const fn new(stream: TcpStream, peer: SocketAddr, crowd: Crowd, deadline: Instant) -> Self {
+        Self { stream, peer, crowd, heard: Vec::new(), progress: Progress::Stranger, deadline }
     }
 
     pub(super) const fn stream(&self) -> &TcpStream {
@@ -77,9 +83,14 @@ impl Guest {
         self.peer
     }
 
-    /// Where it comes from, of all who come from there.
-    pub(super) fn origin(&self) -> IpAddr {
-        origin(self.peer.ip())
+    /// How many come from where it does.
+    pub(super) fn crowd(&self) -> usize {
+        self.crowd.load(Ordering::Relaxed)
+    }
+
+    /// It is counted no longer: how many are left.
+    pub(super) fn leave_crowd(&self) -> usize {
+        self.crowd.fetch_sub(1, Ordering::Relaxed) - 1
     }
 
     pub(super) fn into_connection(self) -> (TcpStream, SocketAddr) {
