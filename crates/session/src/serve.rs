@@ -186,8 +186,10 @@ impl Serving<'_> {
         if !self.may_go_on(Turn::Waits) {
             return Ok(None);
         }
+        let patience = self.service.patience.request;
+        let deadline = Instant::now() + patience;
         let asked = loop {
-            match self.link.recv(self.service.patience.request) {
+            match self.link.recv(deadline.saturating_duration_since(Instant::now())) {
                 // Late words of the transfer before.
                 Ok(Message::Working | Message::Sent(_) | Message::End(Part::Chunks) | Message::Stop) => {}
                 Ok(message) => break Asked::of(&message)?,
@@ -195,6 +197,9 @@ impl Serving<'_> {
                     // It has left, or its place is needed.
                     self.may_go_on(Turn::Waits);
                     return Ok(None);
+                }
+                Err(LinkError::Silent(_)) if Instant::now() >= deadline => {
+                    return self.give_up(LinkError::Silent(patience));
                 }
                 Err(error) => return self.give_up(error),
             }

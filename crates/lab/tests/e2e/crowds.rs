@@ -126,6 +126,8 @@ fn who_asks_for_nothing_in_time_is_told_so(transport: Transport) {
     let away =
         |line: &str| line.contains("   connect   -   -   turned-away: nothing was heard").then_some(());
     server.process().wait_for_line(LIMIT, away).unwrap();
+    let end = Rogue::connect(transport, server.address()).pester();
+    assert!(end.is_passing(), "to say anything is not to ask: {end}");
     // A person comes again without having to know.
     let (client, mut pipe) = scene.start_talk(server.address(), &[]);
     let mut say = |line: &str| {

@@ -3,11 +3,15 @@
 use std::io::IoSliceMut;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use framing::{Checksum, ChunkSet, Get, Hello, Message, Name, PageBuilder};
 use lab::Transport;
 use lab::process::LIMIT;
 use link::{ChunkRun, ChunkSource, Filled, Link, LinkError, Talk, TcpLink, TcpOptions, UdpLink, UdpOptions};
+
+/// Between two words of who has nothing to say.
+const PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) struct Rogue {
     link: Box<dyn Link>,
@@ -52,6 +56,19 @@ impl Rogue {
         let get = Get { checksum: Checksum::Md5, follow: false, plain: false, names: names.page() };
         self.say(&Message::Get(get));
         self.hear(|message| matches!(message, Message::Offer(_)).then_some(()));
+    }
+
+    /// Says all the time that it works, until the end: how it ended.
+    pub(crate) fn pester(&mut self) -> LinkError {
+        let began = Instant::now();
+        loop {
+            self.say(&Message::Working);
+            match self.link.recv(PAUSE) {
+                Ok(_) => {}
+                Err(LinkError::Silent(_)) => assert!(began.elapsed() < LIMIT, "it is still listened to"),
+                Err(error) => return error,
+            }
+        }
     }
 
     /// Listens until the end: how it ended.
