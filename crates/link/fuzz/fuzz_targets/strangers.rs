@@ -164,7 +164,8 @@ impl Stranger {
         let next = client(&self.server);
         let hello = self.key.as_ref().and_then(|key| Greeting::begin(key, CID + 1).ok());
         let retry = self.ask(&next, &init(CID + 1, hello.as_ref()));
-        assert!(hello.is_none_or(|hello| hello.welcome(&mut retry.clone()).is_some()));
+        let is_good = hello.is_none_or(|hello| hello.welcome(&mut retry.clone()).is_some());
+        assert!(is_good, "{retry:02x?}");
         // Answers keep their order: all of them have come.
         self.socket.set_nonblocking(true).expect("a socket");
         let (mut got, mut buffer) = (0, [0; 65536]);
@@ -178,6 +179,10 @@ impl Stranger {
 fn client(server: &UdpEndpoint) -> UdpSocket {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     socket.connect(server.local_addr()).expect("loopback");
+    // What came before that may be anybody's on this machine.
+    socket.set_nonblocking(true).expect("a socket");
+    while socket.recv(&mut [0; 2048]).is_ok() {}
+    socket.set_nonblocking(false).expect("a socket");
     socket
 }
 
