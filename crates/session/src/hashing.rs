@@ -26,6 +26,10 @@ pub(crate) const ORDER_WEIGHT: u64 = 1 << 14;
 /// Bytes that are hashed at a time: enough for BLAKE3's widest arm, and small enough for a core's cache.
 const STEP: usize = 128 * 1024;
 
+/// Zeros that the follower hashes like anything else. A hole costs its sender nothing, so what is more makes way for the work
+/// of others, where the machine has such.
+const FREE_ZEROS: u64 = 1 << 30;
+
 /// Is told each digest.
 pub(crate) type Report = Arc<dyn Fn(u32, io::Result<Digest>) + Send + Sync>;
 
@@ -85,11 +89,9 @@ impl Hashing {
             threads: vec![thread],
         };
         let report = Arc::clone(report);
-        hashing.threads.push(
-            std::thread::Builder::new()
-                .name("hash-follow".into())
-                .spawn(move || Follower { jobs: BTreeMap::new(), report, stop }.run(&to_follower))?,
-        );
+        hashing.threads.push(std::thread::Builder::new().name("hash-follow".into()).spawn(move || {
+            Follower { jobs: BTreeMap::new(), zeros: 0, report, stop }.run(&to_follower);
+        })?);
         Ok(hashing)
     }
 
@@ -244,7 +246,8 @@ impl Job {
         end.min(self.len).saturating_sub(self.at)
     }
 
-    fn step(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+    /// Hashes what is present, as far as that fits: so many bytes.
+    fn step(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let want = self.ready().min(buffer.len() as u64) as usize;
         match self.from.read_at(&mut buffer[..want], self.at) {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -253,9 +256,9 @@ impl Job {
                     hasher.update(&buffer[..read]);
                 }
                 self.at += read as u64;
-                Ok(())
+                Ok(read)
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
             Err(error) => Err(error),
         }
     }
@@ -263,6 +266,8 @@ impl Job {
 
 struct Follower {
     jobs: BTreeMap<u32, Job>,
+    /// Bytes of zeros that it has hashed.
+    zeros: u64,
     report: Report,
     stop: Arc<AtomicBool>,
 }
@@ -315,10 +320,19 @@ impl Follower {
 
     fn advance(&mut self, file: u32, buffer: &mut [u8]) {
         let Some(job) = self.jobs.get_mut(&file) else { return };
-        let stepped = if job.at < job.len { job.step(buffer) } else { Ok(()) };
+        let stepped = if job.at < job.len { job.step(buffer) } else { Ok(0) };
+        if let Ok(read) = &stepped
+            && buffer[..*read].iter().all(|byte| *byte == 0)
+        {
+            let before = self.zeros;
+            self.zeros += *read as u64;
+            if before < FREE_ZEROS && self.zeros >= FREE_ZEROS {
+                make_way();
+            }
+        }
         match stepped {
-            Ok(()) if job.at < job.len => {}
-            Ok(()) => {
+            Ok(_) if job.at < job.len => {}
+            Ok(_) => {
                 if let Some(hasher) = self.jobs.remove(&file).and_then(|job| job.hasher) {
                     (self.report)(file, Ok(hasher.finish()));
                 }
@@ -329,4 +343,11 @@ impl Follower {
             }
         }
     }
+}
+
+/// Lets the threads of others go first from now on. Elsewhere than on Linux that would hold up the whole process.
+fn make_way() {
+    #[cfg(target_os = "linux")]
+    // Where it may not be, it goes on as before.
+    let _ = rustix::process::setpriority_process(None, 10);
 }

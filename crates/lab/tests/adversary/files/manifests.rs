@@ -1,9 +1,12 @@
 //! Little that promises much: manifests, holes and wishes that would have the server take memory, disk and time for them.
 
+use std::time::{Duration, Instant};
+
 use framing::{
     CHUNK_LEN, Checksum, ChunkSet, Get, Hasher, MAX_ENTRIES, Message, Name, PageBuilder, Part, Refusal,
 };
 use lab::Transport;
+use lab::process::LIMIT;
 use link::LinkError;
 
 use super::siege::{Peer, Ranges, Siege};
@@ -181,8 +184,13 @@ fn holes_of_a_tebibyte(transport: Transport) {
     siege.demand(wanted.is_empty(), "it wants chunks of holes");
     peer.digests(0..FILES, Hasher::digest(Checksum::Md5, b""));
     peer.say(&Message::End(Part::Chunks));
-    // Meanwhile others are served.
+    // Meanwhile others are served, and before long they go first.
     siege.transfer("meanwhile.bin");
+    let began = Instant::now();
+    while !siege.has_yielding_thread() {
+        assert!(began.elapsed() < LIMIT, "no thread makes way");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let open = siege.open_files();
     siege.demand((open as u64) < OPEN, format!("{open} files are open"));
     drop(peer);

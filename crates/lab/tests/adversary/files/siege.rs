@@ -79,6 +79,17 @@ impl Siege {
         std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
     }
 
+    /// Whether a thread of the server lets others go first.
+    pub(crate) fn has_yielding_thread(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        tasks.flatten().any(|task| {
+            // A thread may end meanwhile.
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            let nice = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(16));
+            nice.is_some_and(|nice| nice == "10")
+        })
+    }
+
     /// Waits until the server does nothing any more.
     pub(crate) fn wait_until_idle(&mut self) {
         let (began, mut last) = (Instant::now(), self.meter.cost().unwrap().cpu);
