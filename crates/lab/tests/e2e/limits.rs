@@ -18,6 +18,7 @@ over_each_transport!(
     a_file_that_is_too_much_is_refused_and_the_others_arrive,
     the_total_is_over_all_clients_and_to_the_byte,
     what_is_promised_to_one_client_is_not_promised_to_another,
+    a_crowd_at_once_gets_the_total_and_not_a_byte_more,
     what_leaves_nothing_is_given_back,
     a_disk_that_would_be_too_full_is_not_written_to,
     a_disk_that_others_fill_meanwhile_is_left_alone_and_with_room_again_it_goes_on,
@@ -110,6 +111,21 @@ fn what_is_promised_to_one_client_is_not_promised_to_another(transport: Transpor
     scene.write("rest", &noise(5, 2 * MB));
     assert_eq!(scene.run(&server, &["rest"]).code(), Some(0));
     assert!(refused(&scene.run(&server, &["song.mp3"])).ends_with("(--max-total)"));
+}
+
+fn a_crowd_at_once_gets_the_total_and_not_a_byte_more(transport: Transport) {
+    const CLIENTS: usize = 12;
+    let scene = Scene::new(transport);
+    let server = scene.serve(&["--max-total", "60k"]);
+    let names: Vec<String> = (0..CLIENTS).map(|number| format!("song{number}.mp3")).collect();
+    names.iter().zip(1..).for_each(|(name, seed)| scene.write(name, &noise(seed, 10_000)));
+    let clients: Vec<_> = names.iter().map(|name| scene.start(server.address(), &[name])).collect();
+    let outputs: Vec<Output> = clients.into_iter().map(|client| client.wait(LIMIT).unwrap()).collect();
+    let (stored, others): (Vec<_>, Vec<_>) = outputs.iter().partition(|output| output.status.success());
+    assert_eq!(stored.len(), 6);
+    assert!(others.iter().all(|output| refused(output).ends_with("(--max-total)")));
+    assert_eq!(scene.received().values().map(Vec::len).sum::<usize>(), 60_000);
+    assert!(scene.parts().is_empty());
 }
 
 /// A file that changes on its way leaves no partial file, and its place is another's.
