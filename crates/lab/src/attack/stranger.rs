@@ -51,7 +51,8 @@ pub(super) fn clear_init(client_cid: u32, echo: u64) -> Vec<u8> {
 #[derive(Debug)]
 pub(super) struct Stranger {
     socket: UdpSocket,
-    last: Vec<u8>,
+    /// Of a good client, to whom the server answers.
+    key: Option<Key>,
     /// Datagrams and bytes that were sent to the server.
     pub(super) sent: (u64, u64),
     /// Datagrams and bytes that came from it.
@@ -70,11 +71,7 @@ impl Stranger {
         socket.connect(server)?;
         // As much as the system allows.
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1 << 20);
-        let last = match key {
-            Some(key) => sealed_init(key, LAST.0, LAST.1)?,
-            None => clear_init(LAST.0, LAST.1),
-        };
-        Ok(Self { socket, last, sent: (0, 0), got: (0, 0) })
+        Ok(Self { socket, key: key.cloned(), sent: (0, 0), got: (0, 0) })
     }
 
     /// Sends a datagram.
@@ -88,13 +85,19 @@ impl Stranger {
     /// Waits until the server has judged all that was sent, and counts what came back. A server judges in the order in which
     /// things come, so the answer to a good Init comes last; the two don't count.
     pub(super) fn settle(&mut self) -> anyhow::Result<()> {
-        self.hear(None).map(|_| ())
+        // Another one each time: the same would not be answered for ever.
+        let last = match &self.key {
+            Some(key) => sealed_init(key, LAST.0, LAST.1)?,
+            None => clear_init(LAST.0, LAST.1),
+        };
+        self.socket.send(&last)?;
+        self.hear(&last).map(|_| ())
     }
 
     /// The answer to this Init, which counts.
     pub(super) fn ask(&mut self, init: &[u8]) -> anyhow::Result<Vec<u8>> {
         self.send(init);
-        let answer = self.hear(Some(init))?;
+        let answer = self.hear(init)?;
         self.got = (self.got.0 + 1, self.got.1 + answer.len() as u64);
         Ok(answer)
     }
@@ -108,27 +111,24 @@ impl Stranger {
         lens.map(|len| len as u64).sum()
     }
 
-    /// Waits for the answer to this Init, or to the last one, and counts what else comes.
-    fn hear(&mut self, init: Option<&[u8]>) -> anyhow::Result<Vec<u8>> {
-        let question = init.unwrap_or(&self.last).to_vec();
-        let awaited = asked(&question).context("that is no Init")?;
+    /// Waits for the answer to this Init, and counts what else comes.
+    fn hear(&mut self, init: &[u8]) -> anyhow::Result<Vec<u8>> {
+        let awaited = asked(init).context("that is no Init")?;
+        let last = [LAST.0.to_be_bytes().as_slice(), &LAST.1.to_be_bytes()].concat();
         let deadline = Instant::now() + LIMIT;
         self.socket.set_read_timeout(Some(AGAIN))?;
         let mut buffer = vec![0; 65_535];
-        if init.is_none() {
-            self.socket.send(&question)?;
-        }
         loop {
             let Ok(len) = self.socket.recv(&mut buffer) else {
                 ensure!(Instant::now() < deadline, "the server answers nobody any more");
-                self.socket.send(&question)?;
+                self.socket.send(init)?;
                 continue;
             };
             let answered = answered(&buffer[..len]);
             if answered.as_ref() == Some(&awaited) {
                 return Ok(buffer[..len].to_vec());
             }
-            if answered.is_none() || answered != asked(&self.last) {
+            if answered.as_ref() != Some(&last) {
                 self.got = (self.got.0 + 1, self.got.1 + len as u64);
             }
         }
