@@ -70,10 +70,9 @@ fn once_each(most: u64, count: Count, mut act: impl FnMut(&Piece) -> Sent + Send
     })
 }
 
-/// How many connections are attacked over TCP: each costs the client a pause before the next.
-fn connections(effort: Effort) -> u64 {
-    effort.of(6, 20)
-}
+/// How many connections are attacked over TCP: each costs the client a pause before the next, and it gives up after 30 seconds
+/// in which nothing got through.
+const CONNECTIONS: u64 = 6;
 
 pub(super) fn flips(transport: Transport, effort: Effort) -> anyhow::Result<Row> {
     let mut dice = Dice::new(1);
@@ -84,7 +83,7 @@ pub(super) fn flips(transport: Transport, effort: Effort) -> anyhow::Result<Row>
         vec![(piece.way, bytes)]
     };
     suffer("bits flipped in a transfer", transport, effort, |count| match transport {
-        Transport::Tcp => once_each(connections(effort), count, flip),
+        Transport::Tcp => once_each(CONNECTIONS, count, flip),
         Transport::Udp => {
             let mut dice = Dice::new(2);
             Box::new(move |piece| {
@@ -100,7 +99,7 @@ pub(super) fn flips(transport: Transport, effort: Effort) -> anyhow::Result<Row>
 
 pub(super) fn repeats(transport: Transport, effort: Effort) -> anyhow::Result<Row> {
     suffer("records and packets sent again", transport, effort, |count| match transport {
-        Transport::Tcp => once_each(connections(effort), count, |piece| [pass(piece), pass(piece)].concat()),
+        Transport::Tcp => once_each(CONNECTIONS, count, |piece| [pass(piece), pass(piece)].concat()),
         Transport::Udp => {
             let (mut dice, mut old) = (Dice::new(3), Vec::new());
             Box::new(move |piece| {
@@ -117,7 +116,7 @@ pub(super) fn reordering(transport: Transport, effort: Effort) -> anyhow::Result
     suffer("records and packets in another order", transport, effort, |count| match transport {
         Transport::Tcp => {
             let mut held: HashMap<usize, Sent> = HashMap::new();
-            let mut hold = once_each(connections(effort), count, |_| Vec::new());
+            let mut hold = once_each(CONNECTIONS, count, |_| Vec::new());
             Box::new(move |piece| {
                 let now = hold(piece);
                 if now.is_empty() {
@@ -152,7 +151,7 @@ pub(super) fn reflection(transport: Transport, effort: Effort) -> anyhow::Result
         vec![(other, piece.bytes.clone()), (piece.way, piece.bytes.clone())]
     };
     suffer("sent back to where it came from", transport, effort, |count| match transport {
-        Transport::Tcp => once_each(connections(effort), count, back),
+        Transport::Tcp => once_each(CONNECTIONS, count, back),
         Transport::Udp => Box::new(move |piece| {
             count.add(1);
             back(piece)
@@ -172,7 +171,7 @@ pub(super) fn splicing(transport: Transport, effort: Effort) -> anyhow::Result<R
         match transport {
             Transport::Tcp => {
                 // The one before goes in the place of this one, and so does what came first of all.
-                let mut replace = once_each(connections(effort), count, |_| Vec::new());
+                let mut replace = once_each(CONNECTIONS, count, |_| Vec::new());
                 Box::new(move |piece| {
                     let old = other(piece);
                     let is_now = piece.session > 0 && !old.is_empty() && replace(piece).is_empty();
