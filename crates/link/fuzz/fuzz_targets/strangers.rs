@@ -46,6 +46,8 @@ struct Stranger {
     key: Option<Key>,
     server: UdpEndpoint,
     socket: UdpSocket,
+    /// One that was used before. An answer may be on its way to it, so its port is not to be another's.
+    before: Option<UdpSocket>,
     hello: Option<Greeting>,
     /// The id and the token that the server gave, once they were asked for; and what its packets are sealed with.
     ticket: Option<(u32, [u8; TOKEN_LEN])>,
@@ -64,7 +66,8 @@ impl Stranger {
         let socket = client(&server);
         let hello = key.as_ref().and_then(|key| Greeting::begin(key, CID).ok());
         let (ticket, secrets) = (None, None);
-        Self { key, server, socket, hello, ticket, secrets, number: 0, sent: 0, is_known: false }
+        let before = None;
+        Self { key, server, socket, before, hello, ticket, secrets, number: 0, sent: 0, is_known: false }
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -97,7 +100,7 @@ impl Stranger {
         self.hello = self.key.as_ref().and_then(|key| Greeting::begin(key, CID).ok());
         let mut retry = self.ask(&asker, &init(CID, self.hello.as_ref()));
         // A token is of one address: what comes behind has to come from there.
-        self.socket = asker;
+        self.before = Some(std::mem::replace(&mut self.socket, asker));
         if let Some(hello) = &self.hello {
             self.secrets = hello.welcome(&mut retry);
             assert!(self.secrets.is_some());
