@@ -1,7 +1,10 @@
 //! The two streams that a person or a script reads.
 
+mod outlet;
+
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
@@ -11,7 +14,8 @@ use serde_json::{Value, json};
 
 use crate::exit::Exit;
 use crate::flags::Voice;
-use crate::{Program, progress};
+use crate::{Program, progress, units};
+use outlet::Outlet;
 
 /// Standard output and standard error, and the progress bars that must step aside for both.
 ///
@@ -23,10 +27,26 @@ pub(crate) struct Screen {
     bars: Option<MultiProgress>,
     /// Held while lines are written that belong together.
     turn: Mutex<()>,
+    /// How lines get out of a server, which waits for nobody who reads them.
+    outlets: Option<Mutex<Outlets>>,
     /// What was noted that need not be said again.
     noted: Mutex<BTreeSet<String>>,
     /// What tells the key from others, where there is one.
     key: OnceLock<Fingerprint>,
+}
+
+/// Standard output and standard error.
+#[derive(Debug, Default)]
+struct Outlets {
+    output: Outlet,
+    errors: Outlet,
+}
+
+/// One of the two streams.
+#[derive(Debug, Clone, Copy)]
+enum Stream {
+    Output,
+    Errors,
 }
 
 /// How many notes are remembered, so as not to say them again. A server may run for years.
@@ -40,9 +60,15 @@ impl Screen {
             voice,
             bars: None,
             turn: Mutex::new(()),
+            outlets: None,
             noted: Mutex::new(BTreeSet::new()),
             key: OnceLock::new(),
         }
+    }
+
+    /// A screen of a server. When nobody reads what it says, it goes on without saying it, and says later how much that was.
+    pub(crate) fn of_server(program: Program, voice: Voice) -> Self {
+        Self { outlets: Some(Mutex::default()), ..Self::new(program, voice) }
     }
 
     /// A screen that has bars where a person will see them: on a terminal, and not when told to be quiet.
@@ -81,7 +107,7 @@ impl Screen {
     /// Prints lines for a person, unless told to be quiet.
     pub(crate) fn say(&self, lines: &str) {
         if !self.voice.quiet && !self.voice.json {
-            self.print(&mut io::stdout(), &[lines, "\n"]);
+            self.print(Stream::Output, &[lines, "\n"]);
         }
     }
 
@@ -90,14 +116,14 @@ impl Screen {
         if self.voice.json {
             self.object(object);
         } else {
-            self.print(&mut io::stdout(), &[line, "\n"]);
+            self.print(Stream::Output, &[line, "\n"]);
         }
     }
 
     /// Prints an object, if that is the form.
     pub(crate) fn object(&self, object: &Value) {
         if self.voice.json {
-            self.print(&mut io::stdout(), &[&object.to_string(), "\n"]);
+            self.print(Stream::Output, &[&object.to_string(), "\n"]);
         }
     }
 
@@ -106,7 +132,7 @@ impl Screen {
         if self.voice.json {
             self.object(&json!({ "event": "note", "text": text }));
         } else if !self.voice.quiet {
-            self.print(&mut io::stderr(), &["note  ", text, "\n"]);
+            self.print(Stream::Errors, &["note  ", text, "\n"]);
         }
     }
 
@@ -136,12 +162,12 @@ impl Screen {
 
     /// Prints what must be known before something is done, however quiet the program is.
     pub(crate) fn warn(&self, text: &str) {
-        self.print(&mut io::stderr(), &["warning: ", text, "\n"]);
+        self.print(Stream::Errors, &["warning: ", text, "\n"]);
     }
 
     /// Prints what failed: one line, in every form. `peer` is the client that it is about, on a server.
     pub(crate) fn error(&self, text: &str, exit: Exit, peer: Option<&str>) {
-        self.print(&mut io::stderr(), &[self.program.name, ": ", text, "\n"]);
+        self.print(Stream::Errors, &[self.program.name, ": ", text, "\n"]);
         // A wrong usage is followed by lines on the right one, which are for people.
         let message = text.lines().next().unwrap_or_default();
         let mut object = json!({ "event": "error", "message": message, "exit_code": exit.code() });
@@ -164,16 +190,45 @@ impl Screen {
         }
     }
 
-    fn print(&self, stream: &mut dyn Write, parts: &[&str]) {
-        let bytes = parts.concat();
-        let mut write = || {
+    fn print(&self, stream: Stream, parts: &[&str]) {
+        let lines = parts.concat();
+        let write = || {
             let _turn = self.silence();
-            let _ = stream.write_all(bytes.as_bytes());
-            let _ = stream.flush();
+            match (&self.outlets, stream) {
+                (Some(outlets), stream) => self.pass(outlets, stream, &lines),
+                (None, Stream::Output) => write_all(&mut io::stdout(), &lines),
+                (None, Stream::Errors) => write_all(&mut io::stderr(), &lines),
+            }
         };
         match &self.bars {
             Some(bars) => bars.suspend(write),
             None => write(),
         }
     }
+
+    fn pass(&self, outlets: &Mutex<Outlets>, stream: Stream, lines: &str) {
+        let Outlets { output, errors } = &mut *outlets.lock().unwrap_or_else(PoisonError::into_inner);
+        let tally = |is_object: bool| {
+            move |count| {
+                let text = format!(
+                    "{} left out here: nobody read them",
+                    units::count(count, "line was", "lines were")
+                );
+                if is_object {
+                    format!("{}\n", json!({ "event": "note", "text": text }))
+                } else {
+                    format!("note  {text}\n")
+                }
+            }
+        };
+        match stream {
+            Stream::Output => output.write(io::stdout().as_fd(), lines, tally(self.voice.json)),
+            Stream::Errors => errors.write(io::stderr().as_fd(), lines, tally(false)),
+        }
+    }
+}
+
+fn write_all(stream: &mut dyn Write, lines: &str) {
+    let _ = stream.write_all(lines.as_bytes());
+    let _ = stream.flush();
 }

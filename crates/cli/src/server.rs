@@ -50,7 +50,7 @@ pub fn main<T: Bind>(program: Program) -> ExitCode {
         Ok(args) => args,
         Err(exit) => return exit.into(),
     };
-    let screen = Arc::new(Screen::new(program, args.voice));
+    let screen = Arc::new(Screen::of_server(program, args.voice));
     let exit = match &args.command {
         Some(Command::Keygen { file }) => keygen::<T>(file, &screen),
         None if args.raw => raw::run(&args, &screen),

@@ -1,18 +1,21 @@
 //! Many clients of one server.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
 use crate::rogue::Rogue;
 use crate::scene::{Scene, noise};
 use framing::{Checksum, Decision, DecisionRun, Get, Message, Name, PageBuilder, Part, chunks_in};
 use lab::Transport;
-use lab::process::{LIMIT, Process, Server};
+use lab::process::{LIMIT, Process, Server, program};
 
 over_each_transport!(
     twenty_files_of_the_same_name_are_all_kept_and_none_is_mixed,
     eight_clients_that_send_the_very_same_file_are_all_served,
     one_client_too_many_is_told_so_and_may_come_again,
     a_client_that_does_not_read_holds_up_nobody_else,
+    a_server_whose_lines_nobody_reads_goes_on,
 );
 
 fn start(scene: &Scene, server: &Server, args: &[&str]) -> Process {
@@ -127,4 +130,30 @@ fn a_client_that_does_not_read_holds_up_nobody_else(transport: Transport) {
     let output = server.stop().unwrap();
     assert_eq!(output.code(), Some(0), "{}", output.stderr);
     drop(lazy);
+}
+
+/// A program that starts a server often reads its first line and no more.
+fn a_server_whose_lines_nobody_reads_goes_on(transport: Transport) {
+    /// Each has some 300 bytes of lines, and a pipe holds 64 KB.
+    const FILES: usize = 500;
+    let scene = Scene::new(transport);
+    std::fs::write(scene.to("clip"), noise(1, 100)).unwrap();
+    let mut command = Command::new(program(transport.server()).unwrap());
+    command.args(["--dir", "to", "--listen", "127.0.0.1:0"]).current_dir(scene.root());
+    let mut server = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut output = BufReader::new(server.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
+    let address = line.split_once(" on ").unwrap().1.split_once(',').unwrap().0;
+
+    let (client, mut pipe) = scene.start_talk(address.parse().unwrap(), &[]);
+    std::io::Write::write_all(&mut pipe, "dl clip\n".repeat(FILES).as_bytes()).unwrap();
+    drop(pipe);
+    let told = client.wait(LIMIT).unwrap();
+    assert_eq!((told.code(), &*told.stderr), (Some(0), ""));
+
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let heard = output.lines().map(Result::unwrap).filter(|line| line.starts_with("audit")).count();
+    assert!(heard < FILES, "a pipe holds more than was thought, so this shows nothing");
 }
