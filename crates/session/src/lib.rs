@@ -31,6 +31,8 @@ mod queue;
 pub mod raw;
 mod receive;
 mod retry;
+#[cfg(test)]
+mod script;
 mod send;
 mod serve;
 mod sets;

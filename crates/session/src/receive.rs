@@ -2,6 +2,7 @@
 
 mod booking;
 mod decide;
+mod hear;
 mod open;
 mod plain;
 mod settle;
@@ -15,7 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use framing::{Checksum, ChunkSet, EntryKind, MAX_RANGES, Manifest, Message, Offer, Part, Refusal};
+use framing::{Checksum, ChunkSet, EntryKind, Manifest, Message, Part, Refusal};
 use link::{ChunkRun, ChunkSink, IDLE_LIMIT, Link, LinkError, LinkStats, Talk};
 
 use crate::content::Made;
@@ -28,11 +29,10 @@ use crate::sets::{SetOf, bytes_of, cut_file, send_set};
 use crate::store::{Committed, Holder, Store, StoreError};
 use crate::{Caller, GetJob, How, SessionError, Wish};
 use booking::Booking;
+pub(crate) use hear::hear_offer;
 use state::Active;
 use verdicts::Verdicts;
 
-/// Ranges of holes that take as much memory as an entry.
-const RANGES_PER_ENTRY: u64 = 8;
 /// How often a file is repaired before it is given up.
 const MAX_ROUNDS: u32 = 16;
 
@@ -161,54 +161,6 @@ pub(crate) fn receive(
     summary.add(&receiving.summary);
     let at_rest = receiving.is_at_rest;
     received.map_err(|error| Failure { error, at_rest })
-}
-
-/// Hears the manifest behind its head.
-pub(crate) fn hear_offer(link: &mut dyn Link, offer: Offer, mut share: Share) -> Result<Offered, Failure> {
-    let (manifest, holes) = hear_manifest(link, offer, &mut share)?;
-    link.begin_transfer(manifest.chunks())?;
-    let how = How { checksum: offer.checksum, plain: offer.plain };
-    Ok(Offered { how, manifest, holes, is_made: false, share })
-}
-
-fn hear_manifest(
-    link: &mut dyn Link,
-    offer: Offer,
-    share: &mut Share,
-) -> Result<(Manifest, ChunkSet), SessionError> {
-    if u64::from(offer.entries) > framing::MAX_ENTRIES {
-        return Err(framing::ManifestError::TooManyEntries.into());
-    }
-    let mut manifest = Manifest::new();
-    let mut holes = ChunkSet::new();
-    loop {
-        match link.recv(IDLE_LIMIT)? {
-            Message::Entries(page) => {
-                for entry in page.iter() {
-                    if manifest.len() == offer.entries {
-                        return Err(misbehaved("it sent more entries than it offered").into());
-                    }
-                    manifest.push(entry)?;
-                    share.add(1)?;
-                }
-            }
-            Message::Holes(page) => {
-                let before = holes.range_count();
-                holes.extend(page.iter());
-                share.add(holes.range_count().saturating_sub(before) as u64 / RANGES_PER_ENTRY)?;
-                if holes.end() > manifest.chunks() || holes.range_count() > MAX_RANGES {
-                    return Err(misbehaved("it told of holes outside the manifest").into());
-                }
-            }
-            Message::End(Part::Manifest) => break,
-            Message::Working => {}
-            other => return Err(out_of_place(&other).into()),
-        }
-    }
-    if manifest.len() != offer.entries || manifest.bytes() != offer.bytes {
-        return Err(misbehaved("its manifest is not what it offered").into());
-    }
-    Ok((manifest, holes))
 }
 
 struct Receiving<'a> {
