@@ -279,7 +279,8 @@ impl Writer {
                 }
                 ToWriter::Sweep { target } => {
                     if let Ok(dir) = self.store.parent_of(&target.path, false) {
-                        PartFile::remove_leftovers(&dir, target.path.name(), target.part);
+                        let twins = self.store.claim().twins();
+                        PartFile::remove_leftovers(&dir, target.path.name(), target.part, twins);
                     }
                 }
             }

@@ -148,17 +148,20 @@ impl Store {
             return Err(StoreError::Prefix(options.prefix));
         }
         match Dir::open_ambient_dir(&options.dir, ambient_authority()) {
-            Ok(dir) => Ok(Self {
-                dir: Arc::new(dir),
-                base: PathBuf::new(),
-                options: Arc::new(options),
-                name: None,
-                parent: Arc::new(Mutex::new(None)),
-                claim: Claim::default(),
-                holders: Holders::default(),
-                ledger: Ledger::default(),
-                crowd: Crowd::default(),
-            }),
+            Ok(dir) => {
+                let holders = Holders::default();
+                Ok(Self {
+                    dir: Arc::new(dir),
+                    base: PathBuf::new(),
+                    options: Arc::new(options),
+                    name: None,
+                    parent: Arc::new(Mutex::new(None)),
+                    claim: Claim::new(holders.clone(), None),
+                    holders,
+                    ledger: Ledger::default(),
+                    crowd: Crowd::default(),
+                })
+            }
             Err(error) => Err(StoreError::Open { dir: options.dir, error }),
         }
     }

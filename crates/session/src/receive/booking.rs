@@ -1,6 +1,7 @@
 //! What a transfer has been promised of the store's limits.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use crate::store::{FileKey, LimitError, PartFile, SafePath, Store, Target, room_for};
 
@@ -83,14 +84,18 @@ impl Booking {
     fn recount(&self, target: &Target, len: u64) {
         if self.store.options().limits.max_total.is_some() {
             let key = FileKey::of(&self.store, target, len);
-            self.store.ledger().recount(key, || self.parts(target));
+            self.store.ledger().recount(key, |left| self.parts(target, left));
         }
     }
 
-    /// How many partial files there are of it.
-    fn parts(&self, target: &Target) -> u32 {
-        let dir = self.store.parent_of(&target.path, false);
-        dir.map_or(0, |dir| PartFile::count(&dir, target.path.name(), target.part))
+    /// How many partial files there are of it; of more than `enough` it is not told.
+    fn parts(&self, target: &Target, enough: u32) -> io::Result<u32> {
+        let dir = match self.store.parent_of(&target.path, false) {
+            Ok(dir) => dir,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        PartFile::count(&dir, target.path.name(), target.part, self.store.claim().twins(), enough)
     }
 }
 
@@ -100,11 +105,107 @@ impl Drop for Booking {
             return;
         }
         for (target, len) in std::mem::take(&mut self.open).into_values() {
-            let parts = self.parts(&target);
-            self.store.ledger().leave(FileKey::of(&self.store, &target, len), parts);
+            let key = FileKey::of(&self.store, &target, len);
+            self.store.ledger().leave(key, |left| self.parts(&target, left));
         }
         for (target, len) in std::mem::take(&mut self.swept) {
             self.recount(&target, len);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use framing::{Entry, EntryKind};
+
+    use super::*;
+    use crate::store::{IfExists, Limits, PartId, StoreOptions};
+
+    const LEN: u64 = 100;
+    const MOST: u64 = 4 * LEN;
+
+    fn store(dir: &tempfile::TempDir, limits: Limits) -> Store {
+        let options = StoreOptions {
+            dir: dir.path().to_owned(),
+            prefix: "".into(),
+            if_exists: IfExists::Rename,
+            limits,
+        };
+        Store::open(options).unwrap()
+    }
+
+    fn limited_to(max_total: u64) -> Limits {
+        Limits { max_total: Some(max_total), ..Limits::default() }
+    }
+
+    fn target(store: &Store, path: &[u8]) -> Target {
+        let entry = Entry { kind: EntryKind::File { len: LEN }, mode: 0o644, mtime: 0, mtime_nanos: 0, path };
+        Target { path: store.place_of(path).unwrap(), part: PartId::of(&entry) }
+    }
+
+    /// A transfer that holds a partial file of this target.
+    fn transfer(store: &Store, target: &Target) -> (Booking, PartFile) {
+        let store = store.for_transfer(None);
+        let mut booking = Booking::new(&store);
+        booking.book(0, target, LEN, 0).unwrap();
+        let dir = store.parent_of(&target.path, true).unwrap();
+        let part = PartFile::open(&dir, target.path.name(), target.part, LEN, store.claim()).unwrap();
+        (booking, part)
+    }
+
+    fn is_full(store: &Store, other: &Target) -> bool {
+        Booking::new(store).book(0, other, LEN, 0).is_err()
+    }
+
+    #[test]
+    fn each_of_many_partial_files_of_the_same_file_stays_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir, limited_to(MOST));
+        let (file, other) = (target(&store, b"d/f"), target(&store, b"other"));
+        let transfers: Vec<_> = (0..4).map(|_| transfer(&store, &file)).collect();
+        assert!(is_full(&store, &other));
+        for (number, (booking, part)) in transfers.into_iter().enumerate() {
+            if number < 2 {
+                part.remove().unwrap();
+            }
+            drop(part);
+            drop(booking);
+        }
+        assert_eq!(fs::read_dir(dir.path().join("d")).unwrap().count(), 2);
+        {
+            // Two are gone on with, none is made beside them, and so there is room for two others.
+            let _again: Vec<_> = (0..2).map(|_| transfer(&store, &file)).collect();
+            assert_eq!(fs::read_dir(dir.path().join("d")).unwrap().count(), 2);
+            let mut others = Booking::new(&store);
+            others.book(0, &other, LEN, 0).unwrap();
+            others.book(1, &target(&store, b"another"), LEN, 0).unwrap();
+            assert!(is_full(&store, &target(&store, b"too much")));
+        }
+        let parent = store.parent_of(&file.path, false).unwrap();
+        PartFile::remove_leftovers(&parent, file.path.name(), file.part, store.claim().twins());
+        assert_eq!(fs::read_dir(dir.path().join("d")).unwrap().count(), 0, "all twins are swept");
+    }
+
+    #[test]
+    fn what_cannot_be_seen_stays_counted_and_what_is_gone_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir, limited_to(LEN));
+        let (file, other) = (target(&store, b"d/f"), target(&store, b"other"));
+        let (booking, part) = transfer(&store, &file);
+        drop(part);
+        fs::rename(dir.path().join("d"), dir.path().join("e")).unwrap();
+        // Whoever looks below a file is told that it is no directory, even where nothing is forbidden.
+        fs::write(dir.path().join("d"), b"").unwrap();
+        // Nor does it help to remember the directory.
+        booking.store.parent_of(&target(&store, b"x/y").path, true).unwrap();
+        drop(booking);
+        assert!(is_full(&store, &other));
+        fs::remove_file(dir.path().join("d")).unwrap();
+        let mut swept = Booking::new(&store);
+        swept.was_there(&file, LEN);
+        drop(swept);
+        assert!(!is_full(&store, &other));
     }
 }

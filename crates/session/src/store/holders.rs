@@ -6,12 +6,15 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use link::Closer;
 
+/// How many partial files of the same file are looked for though no session here made so many: what was left before.
+const LEFTOVERS: u32 = 2;
 /// How long a session must have heard nothing to make way for another one.
 const SILENCE: Duration = Duration::from_secs(2);
 /// How long to wait for a lock whose holder is not known (it is in another process, or just about to let go), and to see
@@ -57,11 +60,23 @@ type Identity = (u64, u64);
 
 /// The sessions that hold partial files. Cheap to clone; all clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Holders(Arc<Mutex<HashMap<Identity, Arc<Holder>>>>);
+pub struct Holders(Arc<Mutex<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    by_file: HashMap<Identity, Arc<Holder>>,
+    /// The highest number of a twin that a partial file was ever to have.
+    highest_twin: u32,
+}
 
 impl Holders {
-    fn table(&self) -> MutexGuard<'_, HashMap<Identity, Arc<Holder>>> {
+    fn table(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The numbers of twins that a partial file of these sessions may have, or one that was left before them.
+    pub(super) fn twins(&self) -> Range<u32> {
+        0..LEFTOVERS.max(self.table().highest_twin + 1)
     }
 }
 
@@ -79,11 +94,22 @@ impl Claim {
         Self { holders, holder }
     }
 
+    /// The numbers of twins that there may be of any partial file.
+    pub(crate) fn twins(&self) -> Range<u32> {
+        self.holders.twins()
+    }
+
+    /// Takes note that a partial file is to have this number among its twins.
+    pub(super) fn note_twin(&self, twin: u32) {
+        let mut table = self.holders.table();
+        table.highest_twin = table.highest_twin.max(twin);
+    }
+
     /// Takes note that the session holds a file, until the result is dropped.
     pub(super) fn hold(&self, file: &File) -> io::Result<Hold> {
         let identity = identity(file)?;
         if let Some(holder) = &self.holder {
-            self.holders.table().insert(identity, Arc::clone(holder));
+            self.holders.table().by_file.insert(identity, Arc::clone(holder));
         }
         Ok(Hold { holders: self.holders.clone(), identity })
     }
@@ -105,9 +131,16 @@ pub(super) struct Hold {
     identity: Identity,
 }
 
+impl Hold {
+    /// The numbers of twins that there may be of the file.
+    pub(super) fn twins(&self) -> Range<u32> {
+        self.holders.twins()
+    }
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.holders.table().remove(&self.identity);
+        self.holders.table().by_file.remove(&self.identity);
     }
 }
 
@@ -122,7 +155,7 @@ pub(super) struct Wait<'a> {
 impl Wait<'_> {
     /// Whether it is worth to look at the lock again. Closes the holder's link when it has been silent for long.
     pub(super) fn is_worthwhile(&self) -> bool {
-        let holder = self.claim.holders.table().get(&self.identity).cloned();
+        let holder = self.claim.holders.table().by_file.get(&self.identity).cloned();
         let Some(holder) = holder else { return self.began.elapsed() < SHORT_WAIT };
         // One that is busy may be about to let go: its client may be gone since, and its file about to be complete.
         let Some(heard) = holder.heard() else { return self.began.elapsed() < BUSY_WAIT };

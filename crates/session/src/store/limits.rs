@@ -167,17 +167,19 @@ impl Ledger {
         Ok(())
     }
 
-    /// Ends a transfer of a file that was not stored, of which so many partial files are there now.
-    pub(crate) fn leave(&self, key: FileKey, parts: u32) {
+    /// Ends a transfer of a file that was not stored. `count` says how many partial files of it there are now, if it can:
+    /// more than it is asked for are of no interest.
+    pub(crate) fn leave(&self, key: FileKey, count: impl FnOnce(u32) -> io::Result<u32>) {
         *self.account().left.entry(key).or_default() += 1;
-        self.recount(key, || parts);
+        self.recount(key, count);
     }
 
-    /// Gives back what was counted for partial files of a file that are gone. `count` says how many there are.
-    pub(crate) fn recount(&self, key: FileKey, count: impl FnOnce() -> u32) {
+    /// Gives back what was counted for partial files of a file that are gone. What `count` can't see may be there.
+    pub(crate) fn recount(&self, key: FileKey, count: impl FnOnce(u32) -> io::Result<u32>) {
         let mut account = self.account();
         let Entry::Occupied(mut left) = account.left.entry(key) else { return };
-        let gone = left.get().saturating_sub(count());
+        let Ok(there) = count(*left.get()) else { return };
+        let gone = left.get().saturating_sub(there);
         *left.get_mut() -= gone;
         if *left.get() == 0 {
             left.remove();
@@ -260,24 +262,29 @@ mod tests {
         let ledger = Ledger::default();
         let file = key(1, 60);
         ledger.begin(file, 100).unwrap();
-        ledger.leave(file, 1);
+        ledger.leave(file, |_| Ok(1));
         assert_eq!(taken(&ledger), 60);
         // It goes on, and somebody else sends the same.
         ledger.begin(file, 100).unwrap();
         assert_eq!(taken(&ledger), 60);
         assert!(ledger.begin(file, 100).is_err());
-        ledger.leave(file, 0);
+        ledger.leave(file, |_| Ok(0));
         assert_eq!(taken(&ledger), 0);
         assert!(ledger.account().left.is_empty());
         for _ in 0..2 {
             ledger.begin(file, 200).unwrap();
         }
-        ledger.leave(file, 2);
-        ledger.leave(file, 2);
+        ledger.leave(file, |_| Ok(2));
+        ledger.leave(file, |_| Ok(2));
         assert_eq!(taken(&ledger), 120);
-        ledger.recount(file, || 1);
+        ledger.recount(file, |left| {
+            assert_eq!(left, 2);
+            Err(io::ErrorKind::PermissionDenied.into())
+        });
+        assert_eq!(taken(&ledger), 120, "what can't be seen may be there");
+        ledger.recount(file, |_| Ok(1));
         assert_eq!(taken(&ledger), 60);
-        ledger.recount(key(2, 60), || 0);
+        ledger.recount(key(2, 60), |_| Ok(0));
         assert_eq!(taken(&ledger), 60);
     }
 

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
@@ -17,8 +18,6 @@ use super::name::{MAX_NAME_LEN, PART_ID_LEN, PART_SUFFIX, cut};
 
 /// How many transfers of the same file may go on at a time.
 const MAX_TWINS: u32 = 1000;
-/// How many leftovers of the same file are looked for.
-const LEFTOVERS: u32 = 2;
 /// How often to look at a lock that is waited for.
 const LOCK_POLL: Duration = Duration::from_millis(5);
 /// The most ranges that are told apart in a partial file.
@@ -76,7 +75,7 @@ impl PartId {
 #[derive(Debug)]
 pub struct PartFile {
     /// Goes before the lock does, so that it is never the next holder's.
-    _hold: Hold,
+    hold: Hold,
     _lock: Lock,
     file: Arc<File>,
     dir: Arc<Dir>,
@@ -104,17 +103,28 @@ impl PartFile {
         len: u64,
         claim: &Claim,
     ) -> io::Result<Option<Self>> {
-        for twin in 0..MAX_TWINS {
+        Self::find_twin(dir, target, id, len, claim, true)
+    }
+
+    /// The same; `patient` waits a while for the very first.
+    fn find_twin(
+        dir: &Arc<Dir>,
+        target: &OsStr,
+        id: PartId,
+        len: u64,
+        claim: &Claim,
+        patient: bool,
+    ) -> io::Result<Option<Self>> {
+        for twin in claim.twins() {
             let name = id.name(target, twin);
             match open(dir, &name, false) {
                 Ok(file) => {
-                    if let Some(hold) = lock(dir, &name, &file, claim, twin == 0)? {
+                    if let Some(hold) = lock(dir, &name, &file, claim, patient && twin == 0)? {
                         return Self::new(file, dir, name, len, hold).map(Some);
                     }
                 }
-                // The first one may be done while the second one was interrupted.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && twin == 0 => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                // One may be done while a later one was interrupted.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
@@ -140,9 +150,14 @@ impl PartFile {
         claim: &Claim,
         patient: bool,
     ) -> io::Result<Self> {
+        // One that was left is gone on with, rather than another made beside it: what is counted of a file is its number.
+        if let Some(part) = Self::find_twin(dir, target, id, len, claim, patient)? {
+            return Ok(part);
+        }
         let mut twin = 0;
         while twin < MAX_TWINS {
             let name = id.name(target, twin);
+            claim.note_twin(twin);
             let file = match open(dir, &name, true) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match open(dir, &name, false) {
@@ -153,7 +168,7 @@ impl PartFile {
                 },
                 Err(error) => return Err(error),
             };
-            if let Some(hold) = lock(dir, &name, &file, claim, patient && twin == 0)? {
+            if let Some(hold) = lock(dir, &name, &file, claim, false)? {
                 return Self::new(file, dir, name, len, hold);
             }
             twin += 1;
@@ -167,7 +182,7 @@ impl PartFile {
         }
         let file = Arc::new(file);
         let lock = Lock(Arc::clone(&file));
-        Ok(Self { _hold: hold, _lock: lock, file, dir: Arc::clone(dir), name, len })
+        Ok(Self { hold, _lock: lock, file, dir: Arc::clone(dir), name, len })
     }
 
     /// The open file.
@@ -264,12 +279,12 @@ impl PartFile {
 
     /// Removes what interrupted transfers left of the same file beside it, now that it is in place.
     pub(super) fn remove_twins(&self, target: &OsStr, id: PartId) {
-        Self::remove_leftovers(&self.dir, target, id);
+        Self::remove_leftovers(&self.dir, target, id, self.hold.twins());
     }
 
-    /// Removes what interrupted transfers left of a file that is in place.
-    pub fn remove_leftovers(dir: &Dir, target: &OsStr, id: PartId) {
-        for twin in 0..LEFTOVERS {
+    /// Removes what interrupted transfers left of a file that is in place, as far as it has one of these numbers.
+    pub(crate) fn remove_leftovers(dir: &Dir, target: &OsStr, id: PartId, twins: Range<u32>) {
+        for twin in twins {
             let name = id.name(target, twin);
             let Ok(file) = open(dir, &name, false) else { continue };
             if let Ok(Some(_hold)) = lock(dir, &name, &file, &Claim::default(), false) {
@@ -279,9 +294,28 @@ impl PartFile {
         }
     }
 
-    /// How many partial files there are of this target and id, as far as leftovers are looked for.
-    pub(crate) fn count(dir: &Dir, target: &OsStr, id: PartId) -> u32 {
-        (0..LEFTOVERS).map(|twin| u32::from(dir.symlink_metadata(id.name(target, twin)).is_ok())).sum()
+    /// How many partial files there are of this target and id that have one of these numbers. It stops at `enough`.
+    ///
+    /// Fails when that can't be seen.
+    pub(crate) fn count(
+        dir: &Dir,
+        target: &OsStr,
+        id: PartId,
+        twins: Range<u32>,
+        enough: u32,
+    ) -> io::Result<u32> {
+        let mut count = 0;
+        for twin in twins {
+            if count >= enough {
+                break;
+            }
+            match dir.symlink_metadata(id.name(target, twin)) {
+                Ok(_) => count += 1,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(count)
     }
 
     /// Removes it, if it still has its name: another may have that by now.
