@@ -321,6 +321,8 @@ pub struct Summary {
     pub already_there: u64,
     /// Directories.
     pub directories: u64,
+    /// Directories that were not there before. Only on the receiver's side.
+    pub made: u64,
     /// Files that the receiver kept its own of.
     pub kept: u64,
     /// Files whose digests differ.
@@ -360,6 +362,7 @@ impl Summary {
         self.verified += other.verified;
         self.already_there += other.already_there;
         self.directories += other.directories;
+        self.made += other.made;
         self.kept += other.kept;
         self.differs += other.differs;
         self.damaged += other.damaged;

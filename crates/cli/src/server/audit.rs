@@ -27,7 +27,7 @@ use log::{Log, Written};
 use ration::Ration;
 use record::{Record, Who};
 
-pub(super) use record::{Action, Amount, Verdict, What};
+pub(super) use record::{Action, Amount, Verdict, What, shorten};
 
 /// Clients that were turned away and wait to be told of. What is more is only counted.
 const MOST_WAITING: usize = 256;
@@ -101,12 +101,10 @@ impl Audit {
     ) -> bool {
         let who = Who { peer: Some(peer), key: self.screen.key() };
         let mut record = Record { at: Timestamp::now(), who, action, what, amount, verdict };
-        if !record.is_weighty() {
-            if !self.count(self.rations().inside.take(Instant::now(), peer.ip())) {
-                return false;
-            }
-            record.shorten();
+        if !record.is_weighty() && !self.count(self.rations().inside.take(Instant::now(), peer.ip())) {
+            return false;
         }
+        record.shorten();
         self.write(&record);
         true
     }

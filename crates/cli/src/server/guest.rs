@@ -8,7 +8,7 @@ use link::LinkError;
 use session::{Answer, Event, FileReport, Observer, Outcome, Request, SessionError, Summary, Turn};
 
 use super::House;
-use super::audit::{Action, Amount, Verdict, What};
+use super::audit::{Action, Amount, Verdict, What, shorten};
 use super::clients::Seat;
 use crate::exit::{self, Exit};
 use crate::reporter::Reporter;
@@ -143,7 +143,7 @@ impl<'a> Guest<'a> {
         self.reporter.renew();
     }
 
-    fn file(&self, event: &Event<'_>, report: &FileReport<'_>) {
+    fn file(&self, report: &FileReport<'_>) {
         let Some((action, is_short)) = self.pending().as_mut().map(|pending| {
             pending.file(report);
             (pending.action, pending.is_short)
@@ -157,11 +157,15 @@ impl<'a> Guest<'a> {
             }
             Outcome::AlreadyThere(_) | Outcome::Kept | Outcome::Directory => !is_short,
             Outcome::Verified(_) | Outcome::Differs { .. } | Outcome::Damaged { .. } => {
-                !is_short || action != Action::Generate
+                let is_free = action == Action::Generate || (action == Action::Get && report.moved == 0);
+                !is_short || !is_free
             }
         };
         if is_told {
-            self.reporter.event(event);
+            let (path, name) = (shorten(report.path), shorten(report.name));
+            let short = FileReport { path: &path, name: &name, ..report.clone() };
+            let report = if matches!(report.outcome, Outcome::Verified(_)) { report } else { &short };
+            self.reporter.event(&Event::File(report));
             self.house.audit.file(self.peer, action, report);
         } else {
             self.reporter.learn(report);
@@ -191,7 +195,7 @@ impl Observer for Guest<'_> {
             Event::Transferred { summary } => self.transferred(summary),
             Event::Answered(answer) => self.answered(answer),
             Event::Declined { refusal, why } => self.declined(Exit::of_refusal(refusal), why),
-            Event::File(report) => self.file(event, report),
+            Event::File(report) => self.file(report),
             // A client can ask again and again for what has links in it.
             Event::Skipped { .. } if !self.house.audit.may_tell(self.peer) => {}
             Event::Making { .. } if self.house.audit.is_short(self.peer) => {}
@@ -264,6 +268,7 @@ impl Pending {
 
     /// Whether its transfer stored or gave something.
     fn is_lasting(&self, summary: &Summary) -> bool {
-        self.action != Action::Generate && (summary.moved > 0 || summary.verified > 0)
+        let has_stored = self.action == Action::Put && (summary.verified > 0 || summary.made > 0);
+        self.action != Action::Generate && (summary.moved > 0 || has_stored)
     }
 }

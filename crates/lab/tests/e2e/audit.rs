@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::errors::{on_small_disk, ready};
 use crate::extent::{halfway, until};
+use crate::rogue::Rogue;
 use crate::scene::{Scene, noise, objects};
 
 over_each_transport!(
@@ -27,6 +28,7 @@ over_each_transport!(
     who_finds_no_room_is_turned_away,
     a_flood_of_requests_is_counted_and_not_told,
     files_that_are_refused_are_counted_and_not_all_told,
+    what_moves_and_stores_nothing_is_counted_and_not_told,
     no_name_forges_a_line,
     a_file_that_cannot_be_kept_safe_is_refused,
     a_full_disk_of_the_audit_stops_nobody,
@@ -291,6 +293,37 @@ fn files_that_are_refused_are_counted_and_not_all_told(transport: Transport) {
     assert_eq!(told + left_out as usize, FILES);
     let logged = objects(&fs::read_to_string(log).unwrap());
     assert_eq!(logged.iter().filter(|object| object["outcome"] == "refused").count(), told);
+}
+
+fn what_moves_and_stores_nothing_is_counted_and_not_told(transport: Transport) {
+    const REQUESTS: usize = 400;
+    let scene = Scene::new(transport);
+    let long = vec!["x".repeat(120); 30].join("/");
+    fs::create_dir_all(scene.to(&format!("received-{long}"))).unwrap();
+    scene.write("song.mp3", b"song");
+    let log = scene.root().join("audit.jsonl");
+    let server = scene.serve(&["--audit", log.to_str().unwrap()]);
+    let began = Instant::now();
+    let mut rogue = Rogue::connect(transport, server.address());
+    (0..REQUESTS).for_each(|_| rogue.put_directory(&long));
+    drop(rogue);
+    // 50 at once, 5 more each second.
+    let most = 50 + 5 * (began.elapsed().as_secs() as usize + 1);
+    well(&scene.run(&server, &["song.mp3"]));
+    let output = server.stop().unwrap();
+    let lines = lines(&output.stdout);
+    let told = lines.iter().filter(|line| line.ends_with("| 0 bytes | directory")).count();
+    assert!((50..=most).contains(&told), "{told}, {most}: {}", output.stdout);
+    let left_out = lines.iter().filter_map(|line| {
+        let line = line.strip_prefix("no key | request | - | ")?;
+        line.strip_suffix(" | left-out")?.split(' ').next()?.parse::<usize>().ok()
+    });
+    assert_eq!(told + left_out.sum::<usize>(), REQUESTS, "{}", output.stdout);
+    let expected = "| song.mp3 as received-song.mp3 | 4 bytes | verified";
+    assert!(lines.iter().any(|line| line.ends_with(expected)), "{}", output.stdout);
+    assert!(
+        output.stdout.lines().chain(fs::read_to_string(log).unwrap().lines()).all(|line| line.len() < 3000)
+    );
 }
 
 fn no_name_forges_a_line(transport: Transport) {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use framing::{Checksum, ChunkSet, Get, Hello, Message, Name, PageBuilder};
+use framing::{Checksum, ChunkSet, Entry, EntryKind, Get, Hello, Message, Name, Offer, PageBuilder, Part};
 use lab::Transport;
 use lab::process::LIMIT;
 use link::{ChunkRun, ChunkSource, Filled, Link, LinkError, Talk, TcpLink, TcpOptions, UdpLink, UdpOptions};
@@ -56,6 +56,25 @@ impl Rogue {
         let get = Get { checksum: Checksum::Md5, follow: false, plain: false, names: names.page() };
         self.say(&Message::Get(get));
         self.hear(|message| matches!(message, Message::Offer(_)).then_some(()));
+    }
+
+    /// Sends a directory, and hears that it is there.
+    pub(crate) fn put_directory(&mut self, path: &str) {
+        self.offer_one(path, EntryKind::Directory);
+        self.hear(|message| matches!(message, Message::End(Part::Want)).then_some(()));
+        self.say(&Message::End(Part::Chunks));
+        self.hear(|message| matches!(message, Message::End(Part::Transfer)).then_some(()));
+    }
+
+    /// Offers a file or directory.
+    pub(crate) fn offer_one(&mut self, path: &str, kind: EntryKind) {
+        let entry = Entry { kind, mode: 0o755, mtime: 1, mtime_nanos: 0, path: path.as_bytes() };
+        let (checksum, bytes) = (Checksum::Md5, entry.len());
+        self.say(&Message::Put(Offer { checksum, plain: false, entries: 1, bytes }));
+        let mut page = PageBuilder::default();
+        page.push(&entry);
+        self.say(&Message::Entries(page.page()));
+        self.say(&Message::End(Part::Manifest));
     }
 
     /// Says all the time that it works, until the end: how it ended.

@@ -15,7 +15,7 @@ use crate::compare::{Compared, Comparison};
 use crate::events::Event;
 use crate::hello::{Pulse, misbehaved, out_of_place};
 use crate::sets::{SetOf, held_of, send_set};
-use crate::store::{IfExists, LimitError, PartFile, Plan, StoreError, Target};
+use crate::store::{IfExists, LimitError, PartFile, Plan, SafePath, StoreError, Target};
 
 /// Partial files that may be open at a time before their chunks come.
 const MAX_OPEN_PARTS: usize = 256;
@@ -92,9 +92,14 @@ impl Receiving<'_> {
                 Plan::Refuse(why) => self.refuse(index, &why),
             });
         }
+        let is_new = |(index, path): &(u32, SafePath)| (!self.store.is_taken(path)).then_some(*index);
+        let new: HashSet<u32> = directories.iter().filter_map(is_new).collect();
         for (index, made) in self.store.make_directories(directories) {
             match made {
-                Ok(()) => self.directories.push(index),
+                Ok(()) => {
+                    self.summary.made += u64::from(new.contains(&index));
+                    self.directories.push(index);
+                }
                 Err(error) => {
                     let why = format!("the directory cannot be made: {error}");
                     self.judge_failed(index, &why);

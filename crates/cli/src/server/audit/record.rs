@@ -11,7 +11,7 @@ use session::{FileReport, StreamPlan, Summary};
 use crate::report::line;
 use crate::{escape, json, units};
 
-/// Characters of a name or a reason in an entry on what costs a client next to nothing.
+/// Characters of a name or a reason in an entry.
 const MOST_WORDS: usize = 256;
 
 /// Who did what, how much of it, and how it ended.
@@ -103,6 +103,8 @@ pub(in crate::server) enum Verdict {
     Files {
         /// How many files ended like this, for each word; only those above 0.
         counts: Vec<(&'static str, u64)>,
+        /// Directories that were not there before.
+        made: u64,
         /// Why the first of them that did not arrive did not; empty when none failed.
         why: String,
     },
@@ -119,24 +121,22 @@ pub(in crate::server) enum Verdict {
 }
 
 impl Record {
-    /// Whether files were stored or given. Such an entry is never left out.
+    /// Whether something was stored, or bytes given. Such an entry is never left out.
     pub(super) fn is_weighty(&self) -> bool {
         if self.action == Action::Generate {
             return false;
         }
         let has_moved = matches!(self.amount, Amount::Files { moved: 1.., .. })
             || (self.action == Action::Raw && matches!(self.amount, Amount::Bytes(1..)));
-        let lasts = |(word, _): &(&str, u64)| matches!(*word, "verified" | "damaged" | "directory");
-        has_moved || matches!(&self.verdict, Verdict::Files { counts, .. } if counts.iter().any(lasts))
+        let is_stored = |(word, _): &(&str, u64)| matches!(*word, "verified" | "damaged");
+        let has_stored = matches!(&self.verdict, Verdict::Files { counts, made, .. }
+            if *made > 0 || counts.iter().any(is_stored));
+        has_moved || (self.action == Action::Put && has_stored)
     }
 
     /// Takes the middle out of long names and reasons, which a client can make up at no cost.
     pub(super) fn shorten(&mut self) {
-        let cut = |name: &mut OsString| {
-            if name.len() > MOST_WORDS {
-                *name = escape::shorten(&escape::name(name), MOST_WORDS).into();
-            }
-        };
+        let cut = |name: &mut OsString| *name = shorten(name);
         match &mut self.what {
             What::Place(path) => cut(path),
             What::Files { path, name, .. } => [path, name].into_iter().for_each(cut),
@@ -186,6 +186,15 @@ impl Record {
 
     fn head(&self, event: &str) -> Map<String, Value> {
         head(event, self.at, self.who, self.action)
+    }
+}
+
+/// A name without its middle, if it is long.
+pub(in crate::server) fn shorten(name: &OsStr) -> OsString {
+    if name.len() > MOST_WORDS {
+        escape::shorten(&escape::name(name), MOST_WORDS).into()
+    } else {
+        name.to_owned()
     }
 }
 
@@ -345,7 +354,7 @@ impl Verdict {
         if counts.is_empty() && summary.directories > 0 {
             counts.push(("directory", summary.directories));
         }
-        Self::Files { counts, why }
+        Self::Files { counts, made: summary.made, why }
     }
 
     /// One of few words that stay the same.

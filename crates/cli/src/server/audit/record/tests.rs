@@ -182,5 +182,12 @@ fn what_lasts_is_weighty() {
         !record(Action::Generate, What::Nothing, Amount::Files { bytes: 1, moved: 1 }, verified(1))
             .is_weighty()
     );
+    // What is there already costs its client nothing, and what is empty neither.
+    let directory =
+        |made| Verdict::of(&Summary { directories: 1, made, ..Summary::default() }, String::new());
+    assert!(of(none, directory(1)));
+    assert!(!of(none, directory(0)));
+    let given = |verdict| record(Action::Get, files(b"a", b"", 0), none, verdict).is_weighty();
+    assert!(!given(verified(1)) && !given(directory(0)));
     assert!(record(Action::Raw, What::Nothing, Amount::Bytes(9), Verdict::Done).is_weighty());
 }
