@@ -292,6 +292,8 @@ impl Writer {
         let part = match part {
             Some(part) => part,
             None => {
+                // The directories above it take room too, and there may be many.
+                self.store.check_spare_room(0)?;
                 let dir = self.store.parent_of(&target.path, true)?;
                 Arc::new(PartFile::open(&dir, target.path.name(), target.part, len, self.store.claim())?)
             }

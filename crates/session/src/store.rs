@@ -273,6 +273,7 @@ impl Store {
     pub(crate) fn make_directories(&self, paths: Vec<(u32, SafePath)>) -> Vec<(u32, io::Result<()>)> {
         let many = paths.len() >= MANY;
         let mut new = false;
+        let mut lookout = Lookout::default();
         let mut made: Vec<(u32, io::Result<()>)> = paths
             .into_iter()
             .map(|(index, path)| {
@@ -280,7 +281,9 @@ impl Store {
                     return (index, Ok(()));
                 }
                 new = true;
-                let made = self.dir.create_dir_all(path.as_path()).and_then(|()| {
+                let most = path.as_path().components().count() as u64 * room_for(0, 0);
+                let look = lookout.pass(self, most);
+                let made = look.and_then(|()| self.dir.create_dir_all(path.as_path())).and_then(|()| {
                     if many {
                         Ok(())
                     } else {
@@ -335,6 +338,28 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directories_are_no_longer_made_once_too_little_of_the_disk_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits { min_free: Some(1 << 60), ..Limits::default() };
+        let options = StoreOptions {
+            dir: dir.path().to_owned(),
+            prefix: "".into(),
+            if_exists: IfExists::Rename,
+            limits,
+        };
+        let store = Store::open(options).unwrap();
+        let deep = ["d"; 127].join("/");
+        let paths = (0..30).map(|index| (index, format!("{index}/{deep}")));
+        let paths = paths.map(|(index, path)| (index, SafePath::parse(path.as_bytes()).unwrap())).collect();
+        let made: Vec<bool> =
+            store.make_directories(paths).into_iter().map(|(_, made)| made.is_ok()).collect();
+        let before = made.iter().take_while(|made| **made).count();
+        assert!(before < 10, "{made:?}");
+        assert!(made.iter().skip(before).all(|made| !made), "{made:?}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), before);
+    }
 
     #[test]
     fn what_arrives_can_be_called_exactly_so() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::store::{FileKey, LimitError, PartFile, SafePath, Store, Target, room_for};
 
@@ -11,6 +12,8 @@ pub(super) struct Booking {
     store: Store,
     /// Bytes that may be taken of the disk and are not promised yet; `None` where nobody cares.
     spare: Option<u64>,
+    /// The directory that was promised last, with all above it.
+    promised: PathBuf,
     /// Files that were promised and are not stored.
     open: BTreeMap<u32, (Target, u64)>,
     /// Files that are not taken, and of which partial files may have been removed.
@@ -19,7 +22,13 @@ pub(super) struct Booking {
 
 impl Booking {
     pub(super) fn new(store: &Store) -> Self {
-        Self { store: store.clone(), spare: store.spare_room(), open: BTreeMap::new(), swept: Vec::new() }
+        Self {
+            store: store.clone(),
+            spare: store.spare_room(),
+            promised: PathBuf::new(),
+            open: BTreeMap::new(),
+            swept: Vec::new(),
+        }
     }
 
     /// Promises to take a file, once, of which so many bytes are on the disk already.
@@ -34,25 +43,46 @@ impl Booking {
         if (limits.max_total, limits.min_free) == (None, None) || self.open.contains_key(&file) {
             return Ok(());
         }
-        let room = room_for(len, on_disk);
+        let parent = target.path.as_path().parent().unwrap_or(Path::new(""));
+        let directories = self.room_for_directories(parent);
+        let room = room_for(len, on_disk).saturating_add(directories);
         self.check_spare(room)?;
         if let Some(most) = limits.max_total {
             self.store.ledger().begin(FileKey::of(&self.store, target, len), most)?;
         }
         self.promise(room);
+        self.note_promised(parent, directories);
         self.open.insert(file, (target.clone(), len));
         Ok(())
     }
 
-    /// Promises to make a directory, if it is not there.
+    /// Promises to make a directory and those above it, as far as they are not there.
     pub(super) fn book_directory(&mut self, path: &SafePath) -> Result<(), LimitError> {
-        if self.spare.is_none() || self.store.is_taken(path) {
-            return Ok(());
-        }
-        let room = room_for(0, 0);
+        let room = self.room_for_directories(path.as_path());
         self.check_spare(room)?;
         self.promise(room);
+        self.note_promised(path.as_path(), room);
         Ok(())
+    }
+
+    /// What a directory and those above it take of the disk that are neither there nor promised.
+    ///
+    /// Where a manifest keeps no order some are promised twice, which only takes more than it must.
+    fn room_for_directories(&self, path: &Path) -> u64 {
+        if self.spare.is_none() {
+            return 0;
+        }
+        let is_new =
+            |dir: &&Path| !self.promised.starts_with(dir) && self.store.dir().symlink_metadata(dir).is_err();
+        let levels: Vec<&Path> = path.ancestors().filter(|dir| !dir.as_os_str().is_empty()).collect();
+        // Below one that is new all are new, so few questions do for a deep one.
+        levels.partition_point(is_new) as u64 * room_for(0, 0)
+    }
+
+    fn note_promised(&mut self, path: &Path, room: u64) {
+        if room > 0 {
+            path.clone_into(&mut self.promised);
+        }
     }
 
     /// Takes note that a file is stored: it stays counted.
@@ -186,6 +216,34 @@ mod tests {
         let parent = store.parent_of(&file.path, false).unwrap();
         PartFile::remove_leftovers(&parent, file.path.name(), file.part, store.claim().twins());
         assert_eq!(fs::read_dir(dir.path().join("d")).unwrap().count(), 0, "all twins are swept");
+    }
+
+    #[test]
+    fn every_directory_that_is_to_be_made_takes_room() {
+        let block = room_for(0, 0);
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir, Limits { min_free: Some(1), ..Limits::default() });
+        let path = |path: &str| store.place_of(path.as_bytes()).unwrap();
+        let with_room = |blocks| {
+            let mut booking = Booking::new(&store);
+            booking.spare = Some(blocks * block);
+            booking
+        };
+        let deep = ["d"; 128].join("/");
+        with_room(127).book_directory(&path(&deep)).unwrap_err();
+        with_room(128).book_directory(&path(&deep)).unwrap();
+        fs::create_dir_all(dir.path().join(&deep)).unwrap();
+        with_room(0).book_directory(&path(&deep)).unwrap();
+        let mut booking = with_room(7);
+        // Of the seven there are for a, a/b, a/b/c, and a/b/e, then the file a/b/e/f, at last g and the file g/h.
+        for known in ["a/b/c", "a/b", "a/b/e"] {
+            booking.book_directory(&path(known)).unwrap();
+        }
+        booking.book(0, &target(&store, b"a/b/e/f"), LEN, 0).unwrap();
+        booking.book_directory(&path("a/b/e")).unwrap();
+        booking.book(1, &target(&store, b"g/i/h"), LEN, 0).unwrap_err();
+        booking.book(1, &target(&store, b"g/h"), LEN, 0).unwrap();
+        assert_eq!(booking.spare, Some(0));
     }
 
     #[test]

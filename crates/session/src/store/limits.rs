@@ -107,8 +107,10 @@ impl Lookout {
         if self.unseen < LOOK_LEN {
             return Ok(());
         }
+        store.check_spare_room(0)?;
+        // Only then: where too few are free, every byte more is looked at.
         self.unseen = 0;
-        store.check_spare_room(0)
+        Ok(())
     }
 }
 
