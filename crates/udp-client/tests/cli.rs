@@ -215,7 +215,7 @@ fn a_stranger_in_the_servers_place_is_as_good_as_nobody() {
     let line = format!("udp-client: cannot connect to {address}: ");
     assert!(output.stderr.starts_with(&line), "{}", output.stderr);
     assert!(
-        output.stderr.contains("; is udp-server running there without a key, and does no firewall"),
+        output.stderr.contains("; is udp-server running there, and does no firewall"),
         "{}",
         output.stderr
     );

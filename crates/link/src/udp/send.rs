@@ -158,6 +158,7 @@ impl UdpLink {
         while let Some(message) = self.mail.pop() {
             pass.moved = Instant::now();
             pass.talk = true;
+            self.is_answered = true;
             if source.incoming(decode(&message)?)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
