@@ -223,7 +223,7 @@ fn scale(number: &str, factor: u128) -> Option<u128> {
 
 /// Reads a time: `500ms`, `30s`, `1.5m`, `2h`, or `0`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a time: write it like 500ms, 30s, 2m or 0");
+    let wrong = || format!("{text:?} is not a time: write it like 500ms, 30s or 2m");
     let digits_end = text.find(|c: char| c != '.' && !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits_end);
     // Digits and points only: no sign, no exponent, no infinity.

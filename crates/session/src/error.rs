@@ -23,7 +23,7 @@ pub enum SessionError {
     #[error("the other side does not allow {}", .0.name())]
     NotOffered(Feature),
     /// The other side lets nobody go to its directories.
-    #[error("the other side takes files and shows no directories to go to")]
+    #[error("the other side takes files and shows no directories to go to (--write-only)")]
     NoDirectories,
     /// A file of this side can't be read.
     #[error(transparent)]

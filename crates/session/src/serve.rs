@@ -315,7 +315,7 @@ impl Serving<'_> {
 
     fn chdir(&mut self, path: &[u8]) -> Result<(), Unanswered> {
         if !self.service.gives {
-            return Err(Unanswered::policy(SessionError::NoDirectories.to_string()));
+            return Err(Unanswered::policy("this server shows no directories to go to (--write-only)"));
         }
         let safe = parse_directory(path)?;
         if let Some(safe) = &safe {

@@ -64,10 +64,18 @@ enum Limit {
     )]
     Interval(Duration),
     #[error(
-        "a stream of more than {} here (--max-stream-rate): packets of {size} bytes must be {least} ns apart at least",
-        bits_per_second(*most)
+        "a stream of more than {} here (--max-stream-rate): packets of {size} bytes must be {} apart at least",
+        bits_per_second(*most), span(*least)
     )]
     Rate { size: u32, most: u64, least: u128 },
+}
+
+/// A time in nanoseconds, as people write it.
+fn span(nanos: u128) -> String {
+    match nanos {
+        0..1_000_000 => format!("{} us", nanos as f64 / 1e3),
+        _ => format!("{} ms", nanos as f64 / 1e6),
+    }
 }
 
 /// A rate in the largest unit in which it is a whole number.
@@ -142,7 +150,7 @@ mod tests {
         );
         assert!(refused(StreamPlan { interval: u64::MAX, ..good }).ends_with("the most is 10 s"));
         // 298 bytes are 23.84 us at 100 Mbit/s.
-        let fast = "a stream of more than 100 Mbit/s here (--max-stream-rate): packets of 256 bytes must be 23840 ns \
+        let fast = "a stream of more than 100 Mbit/s here (--max-stream-rate): packets of 256 bytes must be 23.84 us \
                     apart at least";
         assert_eq!(refused(StreamPlan { interval: 23_839, ..good }), fast);
         assert_eq!(refused(StreamPlan { interval: 0, ..good }), fast);
@@ -160,7 +168,7 @@ mod tests {
         );
         let slow = check(50, 24_999_999).unwrap_err();
         assert!(slow.starts_with("a stream of more than 64 kbit/s here (--max-stream-rate)"), "{slow}");
-        assert!(slow.ends_with("25000000 ns apart at least"), "{slow}");
+        assert!(slow.ends_with("25 ms apart at least"), "{slow}");
         // More than the most is the most.
         let most = StreamLimits { max_count: u64::MAX, max_rate: u64::MAX };
         assert!(StreamPlan { count: 1_000_001, interval: 1_000_000, size: 17 }.check(most, 1186).is_err());

@@ -243,7 +243,7 @@ impl<T: Connect> Contact<T> {
     fn connect(&self) -> Result<Box<dyn Link>, SessionError> {
         if let Some(key) = self.key.as_ref().filter(|_| self.screen.voice().verbose) {
             let fingerprint = key.fingerprint();
-            self.screen.note_once(&format!("key {fingerprint} seals everything to and from {}", self.server));
+            self.screen.note_once(&format!("key {fingerprint} is used with {}", self.server));
         }
         let link = if self.line.has_prompt() {
             self.connect_aside()?

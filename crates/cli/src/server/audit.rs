@@ -249,7 +249,8 @@ impl Audit {
     fn append(&self, object: &Value) {
         let Some(log) = &self.log else { return };
         let name = escape::name(log.path().as_os_str());
-        match log.append(object) {
+        let gap = |lost: u64| json!({ "event": "audit-gap", "time": record::time(Timestamp::now()), "lines": lost });
+        match log.append(object, gap) {
             Written::Well | Written::FailedAgain => {}
             Written::Failed(error) => {
                 let why = plain_words(&error.to_string());
@@ -257,9 +258,6 @@ impl Audit {
                 self.screen.error(&text, Exit::LocalFile, None);
             }
             Written::After(lost) => {
-                let gap =
-                    json!({ "event": "audit-gap", "time": record::time(Timestamp::now()), "lines": lost });
-                log.append(&gap);
                 self.screen.warn(&format!("the audit goes on in {name}; {lost} lines of it are missing"));
             }
         }

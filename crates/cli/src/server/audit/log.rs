@@ -45,14 +45,18 @@ impl Log {
         Ok(Self { path: path.to_owned(), state })
     }
 
-    /// Appends an object, in one write, so that what several processes append does not mix.
-    pub(super) fn append(&self, object: &Value) -> Written {
+    /// Appends an object, in one write, so that what several processes append does not mix. Where lines are missing before it,
+    /// `gap` makes one of how many.
+    pub(super) fn append(&self, object: &Value, gap: impl FnOnce(u64) -> Value) -> Written {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match state.append(&self.path, object) {
-            Ok(()) => match std::mem::take(&mut state.lost) {
-                0 => Written::Well,
-                lost => Written::After(lost),
-            },
+        let lost = state.lost;
+        let filled = if lost == 0 { Ok(()) } else { state.append(&self.path, &gap(lost)) };
+        if filled.is_ok() {
+            state.lost = 0;
+        }
+        match filled.and_then(|()| state.append(&self.path, object)) {
+            Ok(()) if lost == 0 => Written::Well,
+            Ok(()) => Written::After(lost),
             Err(error) => {
                 state.lost += 1;
                 if state.lost == 1 { Written::Failed(error) } else { Written::FailedAgain }
@@ -116,7 +120,7 @@ mod tests {
         let path = dir.path().join("log");
         for number in 0..2 {
             let log = Log::open(&path).unwrap();
-            assert!(matches!(log.append(&json!({ "number": number })), Written::Well));
+            assert!(matches!(log.append(&json!({ "number": number }), Value::from), Written::Well));
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "{\"number\":0}\n{\"number\":1}\n");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -138,19 +142,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, old) = (dir.path().join("log"), dir.path().join("log.1"));
         let log = Log::open(&path).unwrap();
-        log.append(&json!(1));
+        log.append(&json!(1), Value::from);
         fs::rename(&path, &old).unwrap();
-        log.append(&json!(2));
+        log.append(&json!(2), Value::from);
         assert_eq!(
             (fs::read_to_string(&old).unwrap(), fs::read_to_string(&path).unwrap()),
             ("1\n".into(), "2\n".into())
         );
         // Copied and emptied, as logrotate does with copytruncate.
         File::options().write(true).truncate(true).open(&path).unwrap();
-        log.append(&json!(3));
+        log.append(&json!(3), Value::from);
         assert_eq!(fs::read_to_string(&path).unwrap(), "3\n");
         fs::remove_file(&path).unwrap();
-        log.append(&json!(4));
+        log.append(&json!(4), Value::from);
         assert_eq!(fs::read_to_string(&path).unwrap(), "4\n");
     }
 
@@ -161,12 +165,13 @@ mod tests {
         let log = Log::open(&path).unwrap();
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(matches!(log.append(&json!(1)), Written::Failed(_)));
-        assert!(matches!(log.append(&json!(2)), Written::FailedAgain));
+        assert!(matches!(log.append(&json!(1), Value::from), Written::Failed(_)));
+        assert!(matches!(log.append(&json!(2), Value::from), Written::FailedAgain));
         fs::remove_dir(&path).unwrap();
-        assert!(matches!(log.append(&json!(3)), Written::After(2)));
-        assert!(matches!(log.append(&json!(4)), Written::Well));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "3\n4\n");
+        assert!(matches!(log.append(&json!(3), Value::from), Written::After(2)));
+        assert!(matches!(log.append(&json!(4), Value::from), Written::Well));
+        // How many are missing stands where they are missing.
+        assert_eq!(fs::read_to_string(&path).unwrap(), "2\n3\n4\n");
     }
 
     #[test]
@@ -179,7 +184,7 @@ mod tests {
                 let log = logs[thread % 2].clone();
                 scope.spawn(move || {
                     for _ in 0..200 {
-                        log.append(&json!({ "text": thread.to_string().repeat(500) }));
+                        log.append(&json!({ "text": thread.to_string().repeat(500) }), Value::from);
                     }
                 });
             }
