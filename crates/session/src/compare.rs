@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use framing::{CHUNK_LEN, ChunkSet, Sums, crc32c};
 
-use crate::store::{IfExists, PartFile, Store, knows_enough};
+use crate::store::{IfExists, Lookout, PartFile, Store, knows_enough};
 
 /// Chunks that are read at a time.
 const STEP: usize = 64;
@@ -141,12 +141,13 @@ impl Comparison {
 
     /// Draws the conclusion; copies into the partial file what a lookalike has and it has not.
     ///
-    /// `go_on` is asked now and then while that takes; `holes` are the chunks, counted from the file's start, that shall be zero.
+    /// `open_part` makes sure that there is room for all of the partial file, and opens it if it is not;
+    /// `go_on` is asked now and then while copying takes; `holes` are the chunks, counted from the file's start, that shall be zero.
     pub(crate) fn finish(
         mut self,
         store: &Store,
         holes: &ChunkSet,
-        open_part: impl FnOnce() -> io::Result<PartFile>,
+        open_part: impl FnOnce(Option<Arc<PartFile>>) -> io::Result<Arc<PartFile>>,
         go_on: &mut dyn FnMut() -> bool,
     ) -> io::Result<Compared> {
         if store.is_hiding() && !knows_enough(self.good.len(), self.wrong) {
@@ -171,11 +172,15 @@ impl Comparison {
             && !useful.is_empty()
             && store.options().if_exists != IfExists::Fail
         {
-            let part = match self.part.take() {
-                Some(part) => part,
-                None => Arc::new(open_part()?),
+            let part = open_part(self.part.take())?;
+            let mut lookout = Lookout::default();
+            let mut before = |len| {
+                if !go_on() {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                lookout.pass(store, len)
             };
-            copy(from, part.file(), self.len, &useful, go_on)?;
+            copy(from, part.file(), self.len, &useful, &mut before)?;
             self.part = Some(part);
             self.good.extend(useful.ranges());
         }
@@ -225,22 +230,21 @@ fn equal(file: &File, len: u64, first: u64, theirs: &[u32], buffer: &mut Vec<u8>
     (good, wrong)
 }
 
+/// Copies chunks. `before` is asked before so many bytes more are written.
 fn copy(
     from: &File,
     to: &File,
     len: u64,
     chunks: &ChunkSet,
-    go_on: &mut dyn FnMut() -> bool,
+    before: &mut dyn FnMut(u64) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; STEP * CHUNK_LEN];
     for range in chunks.ranges() {
         let mut at = range.start * CHUNK_LEN as u64;
         let end = (range.end * CHUNK_LEN as u64).min(len);
         while at < end {
-            if !go_on() {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
             let step = (end - at).min(buffer.len() as u64) as usize;
+            before(step as u64)?;
             from.read_exact_at(&mut buffer[..step], at)?;
             to.write_all_at(&buffer[..step], at)?;
             at += step as u64;

@@ -301,12 +301,13 @@ impl Writer {
         if anew {
             part.wipe()?;
         }
+        if !hashed_last && held.is_empty() {
+            self.store.set_aside(&part)?;
+            return Ok(OpenFile { part, progress: Progress::InOrder { next: 0 } });
+        }
         self.store.check_spare_room(room_for(len, part.room_taken()))?;
         let progress = if hashed_last {
             Progress::Last
-        } else if held.is_empty() {
-            part.reserve()?;
-            Progress::InOrder { next: 0 }
         } else {
             self.hashing.follow(file, part.file().into(), len, held, self.checksum);
             Progress::Followed

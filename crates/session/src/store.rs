@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
@@ -132,6 +132,8 @@ pub struct Store {
     claim: Claim,
     holders: Holders,
     ledger: Ledger,
+    /// Whoever has it may look at the free part of the disk and then take of it.
+    turn: Arc<Mutex<()>>,
     crowd: Crowd,
 }
 
@@ -159,6 +161,7 @@ impl Store {
                     claim: Claim::new(holders.clone(), None),
                     holders,
                     ledger: Ledger::default(),
+                    turn: Arc::default(),
                     crowd: Crowd::default(),
                 })
             }
@@ -208,6 +211,10 @@ impl Store {
 
     pub(crate) const fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A transfer more, of files that come or go.

@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
+use std::sync::Arc;
 
 use framing::{
     CHUNK_LEN, ChunkSet, Decision, DecisionRun, MAX_RANGES, Manifest, Message, PageBuilder, Part, Verdict,
@@ -15,7 +16,7 @@ use crate::compare::{Compared, Comparison};
 use crate::events::Event;
 use crate::hello::{Pulse, misbehaved, out_of_place};
 use crate::sets::{SetOf, held_of, send_set};
-use crate::store::{IfExists, LimitError, PartFile, Plan, SafePath, StoreError, Target};
+use crate::store::{IfExists, LimitError, PartFile, Plan, SafePath, StoreError, Target, room_for};
 
 /// Partial files that may be open at a time before their chunks come.
 const MAX_OPEN_PARTS: usize = 256;
@@ -215,10 +216,16 @@ impl Receiving<'_> {
         };
         let target = &active.target;
         let booking = &mut self.booking;
-        let open_part = || {
-            booking.book(file, target, entry.len(), 0)?;
+        let open_part = |part: Option<Arc<PartFile>>| {
+            let on_disk = part.as_ref().map_or(0, |part| part.room_taken());
+            booking.book(file, target, entry.len(), on_disk)?;
+            self.store.check_spare_room(room_for(entry.len(), on_disk))?;
+            if let Some(part) = part {
+                return Ok(part);
+            }
             let dir = self.store.parent_of(&target.path, true)?;
             PartFile::open(&dir, target.path.name(), target.part, entry.len(), self.store.claim())
+                .map(Arc::new)
         };
         let mut pulse = Pulse::new();
         let mut lost = None;

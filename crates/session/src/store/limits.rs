@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use framing::{Checksum, Hasher};
 
-use super::{Store, Target};
+use super::{PartFile, Store, Target};
 
 /// What a file takes of the disk is a multiple of this, and every file takes some.
 const BLOCK_LEN: u64 = 4096;
@@ -91,6 +91,16 @@ impl Store {
             Some(free) if free < least.saturating_add(needed) => Err(LimitError::Free { least }.into()),
             _ => Ok(()),
         }
+    }
+}
+
+impl Store {
+    /// Has the room for a whole partial file set aside ([`PartFile::reserve`]), unless that would leave too few of the disk free.
+    pub(crate) fn set_aside(&self, part: &PartFile) -> io::Result<()> {
+        // One after the other: what is set aside for one is no longer free for the next.
+        let _turn = self.options().limits.min_free.map(|_| self.turn());
+        self.check_spare_room(room_for(part.len(), part.room_taken()))?;
+        part.reserve()
     }
 }
 

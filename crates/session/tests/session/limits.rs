@@ -1,12 +1,15 @@
 //! What a server takes in at most, over both transports and a link that keeps no order.
 
+use std::fs;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use framing::{CHUNK_LEN, Checksum};
 use session::{IfExists, Limits, Service, Sources, Summary};
 
 use crate::loose::Manners;
 use crate::pair::{Pair, noise, write};
+use crate::transfer::interrupt;
 
 /// Two sides of every kind, of which the receiving one has these limits.
 fn pairs(limits: Limits) -> [Pair; 3] {
@@ -49,7 +52,7 @@ fn what_was_there_in_part_counts_once_and_as_a_whole() {
         let service = pair.service("to");
         write(pair.from("x"), &noise(1, 100 * CHUNK_LEN));
         write(pair.from("y"), b"y");
-        crate::transfer::interrupt(&pair, "x");
+        interrupt(&pair, "x");
         assert_eq!(put(&pair, &service, &["x"]).verified, 1);
         assert_eq!(put(&pair, &service, &["y"]).refused, 1);
     }
@@ -93,10 +96,30 @@ fn what_would_leave_too_little_of_the_disk_is_refused_by_its_name() {
         let summary = put(&pair, &pair.service("to"), &["t"]);
         assert_eq!((summary.verified, summary.directories, summary.refused), (0, 0, 3));
         assert!(pair.diary.has(text));
-        assert_eq!(std::fs::read_dir(pair.to("")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(pair.to("")).unwrap().count(), 0);
     }
     for pair in pairs(Limits { min_free: Some(1), ..Limits::default() }) {
         write(pair.from("x"), &noise(1, 10 << 20));
         assert_eq!(put(&pair, &pair.service("to"), &["x"]).verified, 1);
+    }
+}
+
+#[test]
+fn a_file_is_not_copied_from_another_one_where_too_little_of_the_disk_would_stay_free() {
+    for mut pair in pairs(Limits { min_free: Some(1 << 60), ..Limits::default() }) {
+        pair.if_exists = IfExists::Update;
+        write(pair.from("x"), &noise(1, 100 * CHUNK_LEN));
+        // Two chunks of it came once, and all others are in the old one.
+        let part = interrupt(&pair, "x");
+        let file = fs::File::options().write(true).open(&part).unwrap();
+        file.set_len(2 * CHUNK_LEN as u64).unwrap();
+        file.set_len(100 * CHUNK_LEN as u64).unwrap();
+        let mut old = noise(1, 100 * CHUNK_LEN);
+        old[0] ^= 1;
+        write(pair.to("x"), &old);
+        let old = fs::File::options().write(true).open(pair.to("x")).unwrap();
+        old.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(put(&pair, &pair.service("to"), &["x"]).refused, 1);
+        assert!(fs::read(part).unwrap()[2 * CHUNK_LEN..].iter().all(|byte| *byte == 0), "it was copied");
     }
 }
