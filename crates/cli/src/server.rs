@@ -109,7 +109,7 @@ fn run<T: Bind>(args: &ServerArgs<T>, screen: &Arc<Screen>) -> anyhow::Result<Ex
         audit,
         wake,
         clients: Clients::new(args.seats()),
-        refusing: AtomicUsize::new(0),
+        refusing: Arc::default(),
         once: args.once,
         outcome: OnceLock::new(),
     });
@@ -188,7 +188,7 @@ struct House {
     audit: Arc<Audit>,
     wake: Wake,
     clients: Arc<Clients>,
-    refusing: AtomicUsize,
+    refusing: Arc<AtomicUsize>,
     once: bool,
     /// How the one conversation of `--once` ended.
     outcome: OnceLock<Exit>,
@@ -230,13 +230,14 @@ impl House {
                 let house = self.clone();
                 thread::Builder::new().name(peer.to_string()).spawn(move || house.attend(link, seat))
             }
-            Err(full) if self.refusing.fetch_add(1, Ordering::Relaxed) < MOST_REFUSED => {
+            Err(full) => {
+                let Some(refusing) = Refusing::begin(&self.refusing) else {
+                    return self.audit.sent_away(peer, "there is no room, not even to say so");
+                };
                 let house = self.clone();
-                thread::Builder::new().name(peer.to_string()).spawn(move || house.send_away(link, full))
-            }
-            Err(_) => {
-                self.refusing.fetch_sub(1, Ordering::Relaxed);
-                return self.audit.sent_away(peer, "there is no room, not even to say so");
+                thread::Builder::new()
+                    .name(peer.to_string())
+                    .spawn(move || house.send_away(link, full, &refusing))
             }
         };
         if let Err(error) = started {
@@ -279,12 +280,11 @@ impl House {
     }
 
     /// Tells a client that there is no room for it.
-    fn send_away(&self, mut link: Box<dyn Link>, full: Full) {
+    fn send_away(&self, mut link: Box<dyn Link>, full: Full, _: &Refusing) {
         let refusal = if full == Full::Stopping { Refusal::Stopping } else { Refusal::Busy };
         let text = full.to_string();
         refuse(&mut *link, &self.service.software, refusal, &text);
         self.audit.sent_away(link.peer(), &text);
-        self.refusing.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn tell_of_end(&self, guest: &Guest<'_>, error: &SessionError) {
@@ -316,6 +316,24 @@ impl House {
     }
 }
 
+/// A client that is told that there is no room for it: counted until this is dropped, however its thread ends.
+struct Refusing(Arc<AtomicUsize>);
+
+impl Refusing {
+    /// Counts one more: `None` when there are enough.
+    fn begin(count: &Arc<AtomicUsize>) -> Option<Self> {
+        let before = count.fetch_add(1, Ordering::Relaxed);
+        let refusing = Self(count.clone());
+        (before < MOST_REFUSED).then_some(refusing)
+    }
+}
+
+impl Drop for Refusing {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Why a transfer, if there was one, did not come to its end.
 fn broke_off(planned: Option<(Side, String)>, why: String) -> String {
     match planned {
@@ -344,6 +362,25 @@ mod tests {
             assert!(text.contains("a way, listen on 127.0.0.1:9, or add --insecure"), "{text}");
             assert_eq!(check(far, true), Ok(()));
         }
+    }
+
+    #[test]
+    fn who_is_refused_counts_until_its_thread_ends_or_never_was() {
+        let count = Arc::default();
+        let mut refused: Vec<_> = (0..MOST_REFUSED).map_while(|_| Refusing::begin(&count)).collect();
+        assert_eq!(refused.len(), MOST_REFUSED);
+        assert!(Refusing::begin(&count).is_none());
+        // The system drops what a thread that it can't start was to do.
+        let one = refused.remove(0);
+        drop(move || drop(one));
+        let one = Refusing::begin(&count).unwrap();
+        assert!(Refusing::begin(&count).is_none());
+        let panicked = thread::spawn(move || {
+            let _one = one;
+            panic!("a fault");
+        });
+        assert!(panicked.join().is_err());
+        assert!(Refusing::begin(&count).is_some());
     }
 
     #[test]
