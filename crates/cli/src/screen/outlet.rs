@@ -5,11 +5,15 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, write};
+use rustix::termios::isatty;
 
 /// How long a stream that nobody reads is waited for, once.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes that can be written without waiting to a pipe that has room at all: its smallest unit.
 const PIECE: usize = 4096;
+
+/// The same of a terminal, whose smallest unit is 256 bytes: it makes two of each end of a line.
+const TERMINAL_PIECE: usize = 128;
 
 /// A stream, and what could not be written to it.
 #[derive(Debug)]
@@ -53,11 +57,12 @@ impl Outlet {
     /// Writes what is left: whether all of it was written, or nobody can read it any more.
     fn drain(&mut self, stream: BorrowedFd<'_>, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
+        let most = if isatty(stream) { TERMINAL_PIECE } else { PIECE };
         while !self.rest.is_empty() {
             if !has_room(stream, deadline.saturating_duration_since(Instant::now())) {
                 return false;
             }
-            let piece = self.rest.len().min(PIECE);
+            let piece = self.rest.len().min(most);
             match write(stream, &self.rest[..piece]) {
                 Ok(written) => drop(self.rest.drain(..written)),
                 Err(Errno::INTR | Errno::AGAIN) if Instant::now() < deadline => {}
@@ -82,6 +87,10 @@ mod tests {
     use std::fs::File;
     use std::io::{PipeReader, PipeWriter, Read as _, pipe};
     use std::os::fd::AsFd as _;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 
     use super::*;
 
@@ -132,6 +141,29 @@ mod tests {
         assert_eq!(told.unwrap(), format!("{} left out", 2000 - next));
         assert!(next > 100, "{next}");
         assert_eq!(lines.collect::<Vec<_>>(), ["after"]);
+    }
+
+    #[test]
+    fn a_terminal_that_nobody_reads_is_not_waited_for() {
+        let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        unlockpt(&screen).unwrap();
+        let terminal = ioctl_tiocgptpeer(&screen, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let (done, waited) = mpsc::channel();
+        let writer = thread::spawn(move || {
+            let (mut outlet, ..) = outlet();
+            for number in 0..2000 {
+                outlet.write(terminal.as_fd(), &format!("{number:0299}\n"), tally);
+            }
+            done.send(outlet.flow).unwrap();
+            terminal
+        });
+        let flow = waited.recv_timeout(Duration::from_secs(60));
+        assert!(matches!(flow, Ok(Flow::Stuck(1..2000))), "{flow:?}");
+        // While it is open, what was written to it can be read.
+        let _terminal = writer.join().unwrap();
+        let mut first = [0; 301];
+        File::from(screen).read_exact(&mut first).unwrap();
+        assert_eq!(first, *format!("{:0299}\r\n", 0).as_bytes());
     }
 
     #[test]
