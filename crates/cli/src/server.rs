@@ -270,12 +270,13 @@ impl House {
                 {
                     self.wake.wake();
                 }
+                if has_made_way {
+                    guest.made_way();
+                }
             }
-            Err(_) if has_made_way => {}
+            // Who is being shown out may lose its place as well: that is not why it has to leave.
+            Err(error) if has_made_way && is_gone(&error) && !guest.is_waiting() => guest.made_way(),
             Err(error) => self.tell_of_end(&guest, &error),
-        }
-        if has_made_way {
-            guest.made_way();
         }
     }
 
@@ -292,7 +293,7 @@ impl House {
             return;
         }
         let planned = guest.reporter.planned();
-        let is_gone = matches!(error, SessionError::Link(LinkError::Closed | LinkError::Broken(_)));
+        let is_gone = is_gone(error);
         if planned.is_none() && is_gone && (self.clients.is_stopping() || !self.screen.voice().verbose) {
             // It came and went, or was sent away before it asked for anything.
             return;
@@ -314,6 +315,11 @@ impl House {
         let text = format!("{peer}: {}", escape::shorten(&escape::text(text), MOST_WORDS));
         self.screen.error(&text, exit, Some(&peer.to_string()));
     }
+}
+
+/// Whether a conversation ended because nothing can be said any more.
+const fn is_gone(error: &SessionError) -> bool {
+    matches!(error, SessionError::Link(LinkError::Closed | LinkError::Broken(_)))
 }
 
 /// A client that is told that there is no room for it: counted until this is dropped, however its thread ends.

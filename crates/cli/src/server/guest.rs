@@ -4,12 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use link::LinkError;
 use session::{Answer, Event, FileReport, Observer, Outcome, Request, SessionError, Summary, Turn};
 
-use super::House;
 use super::audit::{Action, Amount, Verdict, What, shorten};
 use super::clients::Seat;
+use super::{House, is_gone};
 use crate::exit::{self, Exit};
 use crate::reporter::Reporter;
 use crate::{json, report};
@@ -61,6 +60,11 @@ impl<'a> Guest<'a> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it waits for something that it has asked for.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.pending().is_some()
+    }
+
     /// Takes note of how what it waits for has ended: whether that was told, or only counted.
     fn conclude(&self, amount: Option<Amount>, verdict: Verdict) -> bool {
         let Some(Pending { action, what, moved, verified, .. }) = self.pending().take() else { return true };
@@ -75,9 +79,8 @@ impl<'a> Guest<'a> {
 
     /// Takes note of how its conversation ended before its end: whether that was told, or only counted.
     pub(super) fn broke_off(&self, error: &SessionError, is_stopping: bool) -> bool {
-        let is_gone = matches!(error, SessionError::Link(LinkError::Closed | LinkError::Broken(_)));
         let why = exit::plain_words(&error.to_string());
-        if self.pending().is_some() {
+        if self.is_waiting() {
             let verdict = match error {
                 SessionError::Link(_) if is_stopping => Verdict::Interrupted,
                 SessionError::Declined { .. } | SessionError::Store(_) => Verdict::Refused(why),
@@ -86,7 +89,7 @@ impl<'a> Guest<'a> {
             return self.conclude(None, verdict);
         }
         // Who only looked in is not worth a line.
-        is_gone
+        is_gone(error)
             || is_stopping
             || self.house.audit.tell(
                 self.peer,

@@ -9,6 +9,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::time::Instant;
 
+use framing::{EntryKind, Message, Part};
 use lab::Transport;
 use lab::process::{LIMIT, Output, Process, Server, run};
 use serde_json::Value;
@@ -26,6 +27,7 @@ over_each_transport!(
     a_server_that_is_stopped_interrupts,
     who_has_another_key_is_turned_away,
     who_finds_no_room_is_turned_away,
+    who_loses_its_place_while_it_is_shown_out_keeps_its_reason,
     a_flood_of_requests_is_counted_and_not_told,
     files_that_are_refused_are_counted_and_not_all_told,
     what_moves_and_stores_nothing_is_counted_and_not_told,
@@ -235,6 +237,27 @@ fn who_finds_no_room_is_turned_away(transport: Transport) {
         "no key | connect | - | - | turned-away: the server serves 1 client already (--max-clients)";
     assert_eq!(lines(&line.unwrap()), [expected]);
     client.kill().unwrap();
+}
+
+fn who_loses_its_place_while_it_is_shown_out_keeps_its_reason(transport: Transport) {
+    let scene = Scene::new(transport);
+    let server = scene.serve(&["--max-clients", "1"]);
+    let mut first = Rogue::connect(transport, server.address());
+    first.offer_one("film.mp4", EntryKind::File { len: 1 });
+    first.hear(|message| matches!(message, Message::End(Part::Want)).then_some(()));
+    first.say(&Message::End(Part::Manifest));
+    let why = first.end().to_string();
+    // It stays, and is waited for, so that its place is taken before it has gone.
+    let mut second = Rogue::connect(transport, server.address());
+    second.hear(|message| matches!(message, Message::Hello(_)).then_some(()));
+    let line =
+        server.process().wait_for_line(LIMIT, |line| line.contains("film.mp4").then(|| line.to_owned()));
+    let expected = format!("no key | put | film.mp4 | 0 bytes | broke-off: {why}");
+    assert_eq!(lines(&line.unwrap()), [expected]);
+    drop((first, second));
+    let output = server.stop().unwrap();
+    assert!(!output.stdout.contains("turned-away"), "{}", output.stdout);
+    assert_eq!(output.stderr.lines().filter(|line| line.contains("receiving film.mp4 broke off")).count(), 1);
 }
 
 fn a_flood_of_requests_is_counted_and_not_told(transport: Transport) {
