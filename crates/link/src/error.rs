@@ -27,6 +27,9 @@ pub enum LinkError {
     /// A frame was begun and not brought to its end.
     #[error("the other side is too slow: one frame took more than {} s", .0.as_secs())]
     Slow(Duration),
+    /// The peer said that it works, and did nothing else for so long.
+    #[error("the other side says that it works, but nothing came of it in {} s", .0.as_secs_f32().round())]
+    Stalled(Duration),
     /// The bytes of the stream are not what the peer sent.
     #[error("the stream is damaged: {0}")]
     Damaged(&'static str),
@@ -82,6 +85,7 @@ impl LinkError {
             | Self::Unanswered
             | Self::Silent(_)
             | Self::Slow(_)
+            | Self::Stalled(_)
             | Self::Damaged(_) => true,
             Self::Refused { refusal, .. } => matches!(refusal, Refusal::Busy | Refusal::Stopping),
             Self::Keyed

@@ -144,7 +144,7 @@ impl Conversation {
             }
         };
         let offer = self.offer(job.how)?;
-        let received = hear_offer(self.link.as_mut(), offer, store.join()).and_then(|mut offered| {
+        let received = hear_offer(self.link.as_mut(), offer, store.join(), None).and_then(|mut offered| {
             if let Some(made) = made {
                 offered = offered.check_made(made)?;
             }

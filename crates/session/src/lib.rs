@@ -15,6 +15,7 @@
 //!
 //! A *plain* transfer compares nothing, sends each chunk once, and ends with a report of what became of each.
 
+mod allowance;
 mod compare;
 mod content;
 mod conversation;

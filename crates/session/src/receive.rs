@@ -14,11 +14,12 @@ use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use framing::{Checksum, ChunkSet, EntryKind, Manifest, Message, Part, Refusal};
 use link::{ChunkRun, ChunkSink, IDLE_LIMIT, Link, LinkError, LinkStats, Talk};
 
+use crate::allowance::Allowance;
 use crate::content::Made;
 use crate::crowd::Share;
 use crate::events::{Event, Faults, Observer, PathTeller, Side, Summary};
@@ -73,6 +74,8 @@ pub(crate) struct Offered {
     is_made: bool,
     /// Where it counts while it lasts.
     share: Share,
+    /// How long its sender may say that it works while it brings nothing, its disk's work not counted: `None` for ever.
+    patience: Option<Duration>,
 }
 
 impl Offered {
@@ -206,6 +209,11 @@ struct Receiving<'a> {
     begun: HashSet<u32>,
     /// Whether the sender has said that this round's chunks are over.
     chunks_over: bool,
+    /// How long the sender may bring nothing: in all, and from now on.
+    patience: Option<Duration>,
+    allowance: Allowance,
+    /// Since when it is waited for.
+    heard: Instant,
     began: Instant,
     path: PathTeller,
     summary: Summary,
@@ -219,7 +227,8 @@ impl<'a> Receiving<'a> {
         caller: Caller<'a>,
         history: &'a mut History,
     ) -> Result<Self, SessionError> {
-        let Offered { how, manifest, holes, is_made, share } = offered;
+        let Offered { how, manifest, holes, is_made, share, patience } = offered;
+        let allowance = Allowance::new(patience, manifest.bytes(), manifest.len());
         let store = store.for_transfer(holder.clone());
         let intake = Intake::start(&store, how.checksum).map_err(SessionError::Thread)?;
         let booking = Booking::new(&store);
@@ -259,6 +268,9 @@ impl<'a> Receiving<'a> {
             waiting: VecDeque::new(),
             begun: HashSet::new(),
             chunks_over: false,
+            patience,
+            allowance,
+            heard: Instant::now(),
             began: Instant::now(),
             path: PathTeller::default(),
             summary: Summary::default(),
@@ -334,6 +346,7 @@ impl<'a> Receiving<'a> {
 
     fn receive_chunks(&mut self, link: &mut dyn Link, wanted: &mut ChunkSet) -> Result<(), SessionError> {
         self.chunks_over = false;
+        self.brought();
         self.set_waiting(true);
         let received = link.recv_chunks(wanted, self);
         if let Some(failure) = self.failure.take() {
@@ -354,6 +367,7 @@ impl<'a> Receiving<'a> {
 
     /// Waits for the sender to say that this round's chunks are over, if it has not.
     fn hear_chunks_end(&mut self, link: &mut dyn Link) -> Result<(), LinkError> {
+        self.brought();
         while !self.chunks_over {
             self.hear(link)?;
         }
@@ -380,6 +394,23 @@ impl Receiving<'_> {
             None => {}
         }
     }
+
+    /// Takes note that the sender brought something, or could not while this side was busy.
+    fn brought(&mut self) {
+        self.allowance.renew();
+        self.heard = Instant::now();
+    }
+
+    /// Takes note that it said something: whether that is of any use.
+    fn spend(&mut self, is_of_use: bool) -> Result<(), LinkError> {
+        if is_of_use {
+            self.brought();
+            return Ok(());
+        }
+        let now = Instant::now();
+        let waited = now.saturating_duration_since(std::mem::replace(&mut self.heard, now));
+        self.allowance.spend(waited)
+    }
 }
 
 impl Talk for Receiving<'_> {
@@ -395,11 +426,12 @@ impl Talk for Receiving<'_> {
         self.set_waiting(true);
         match message {
             Message::Sent(page) => {
+                self.spend(page.iter().any(|sent| self.active.contains_key(&sent.index)))?;
                 for sent in page.iter() {
                     self.hear_sent(&sent)?;
                 }
             }
-            Message::Working => {}
+            Message::Working => self.spend(false)?,
             Message::End(Part::Chunks) => {
                 self.chunks_over = true;
                 return Ok(ControlFlow::Break(()));
@@ -431,6 +463,7 @@ impl ChunkSink for Receiving<'_> {
             self.write_file(file, run)?;
             rest = after;
         }
+        self.brought();
         self.set_waiting(true);
         Ok(())
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use framing::{ChunkSet, Message};
 use link::{ChunkSink, ChunkSource, Closer, Link, LinkError};
 
+use crate::events::{Event, Observer};
+
 /// A link over which these messages come, and then nothing.
 pub(crate) struct Script {
     messages: Box<dyn Iterator<Item = Vec<u8>> + Send>,
@@ -16,6 +18,13 @@ impl Script {
     pub(crate) fn new(messages: impl Iterator<Item = Vec<u8>> + Send + 'static) -> Self {
         Self { messages: Box::new(messages), last: Vec::new() }
     }
+}
+
+/// An observer that takes no note of anything.
+pub(crate) struct Deaf;
+
+impl Observer for Deaf {
+    fn event(&self, _: &Event<'_>) {}
 }
 
 /// A message as it comes.
@@ -43,7 +52,8 @@ impl Link for Script {
         Ok(())
     }
 
-    fn recv_chunks(&mut self, _: &mut ChunkSet, _: &mut dyn ChunkSink) -> Result<(), LinkError> {
+    fn recv_chunks(&mut self, _: &mut ChunkSet, sink: &mut dyn ChunkSink) -> Result<(), LinkError> {
+        while sink.incoming(self.recv(Duration::ZERO)?)?.is_continue() {}
         Ok(())
     }
 

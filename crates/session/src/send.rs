@@ -9,14 +9,15 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use framing::{
     Checksum, ChunkSet, Decision, Digest, EntryKind, MAX_RANGES, Manifest, Message, Offer, Page, PageBuilder,
     Part,
 };
-use link::{IDLE_LIMIT, Link, LinkError};
+use link::{Link, LinkError};
 
+use crate::allowance::Allowance;
 use crate::events::{Event, Faults, PathTeller, Side, Summary};
 use crate::hashing::{Hashing, Report};
 use crate::hello::{WORKING_INTERVAL, misbehaved, out_of_place};
@@ -46,17 +47,20 @@ impl PutJob {
     }
 }
 
-/// Sends what a `Get` asked for.
+/// Sends what a `Get` asked for. `patience`: how long the receiver may say that it works while it asks for nothing, its disk's
+/// work not counted.
 pub(crate) fn answer_get(
     link: &mut dyn Link,
     sources: &mut Sources,
     how: How,
+    patience: Duration,
     caller: Caller<'_>,
 ) -> Result<Summary, SessionError> {
     let began = Instant::now();
     let skipped = sources.left_out();
     let mut history = History::default();
     let mut sending = Sending::announce(link, sources, &mut history, how, Message::Offer, caller)?;
+    sending.patience = Some(patience);
     sending.run(link)?;
     let mut summary = Summary { skipped, elapsed: began.elapsed(), ..Summary::default() };
     summary.add(&sending.summary);
@@ -109,6 +113,8 @@ pub(crate) struct Sending<'a> {
     lost: Option<LinkError>,
     began: Instant,
     path: PathTeller,
+    /// How long the receiver may do nothing: `None` for ever.
+    patience: Option<Duration>,
     pub(crate) summary: Summary,
 }
 
@@ -207,6 +213,7 @@ impl<'a> Sending<'a> {
             lost: None,
             began: Instant::now(),
             path: PathTeller::default(),
+            patience: None,
             summary: Summary::default(),
         })
     }
@@ -223,8 +230,9 @@ impl<'a> Sending<'a> {
     /// Does what the receiver asks for, until it says that the transfer is over.
     pub(crate) fn run(&mut self, link: &mut dyn Link) -> Result<(), SessionError> {
         let mut compare = ChunkSet::new();
+        let mut allowance = Allowance::new(self.patience, self.manifest.bytes(), self.manifest.len());
         while !self.is_over {
-            let message = link.recv(IDLE_LIMIT).map_err(|error| self.lost.take().unwrap_or(error))?;
+            let message = allowance.recv(link).map_err(|error| self.lost.take().unwrap_or(error))?;
             match message {
                 Message::Compare(page) if !self.how.plain => self.ask(&mut compare, page)?,
                 Message::End(Part::Compare) if !self.how.plain => {
@@ -236,6 +244,7 @@ impl<'a> Sending<'a> {
                         if run.count > left {
                             return Err(misbehaved("it decided about more files than there are").into());
                         }
+                        allowance.told(run.count);
                         self.decisions.extend((0..run.count).map(|_| run.decision));
                     }
                 }
@@ -244,9 +253,20 @@ impl<'a> Sending<'a> {
                     self.ask(&mut wanted, page)?;
                     self.wanted = wanted;
                 }
-                Message::End(Part::Want) => self.send_wanted(link)?,
+                Message::End(Part::Want) => {
+                    let has_more = !self.wanted.is_empty();
+                    self.send_wanted(link)?;
+                    if has_more {
+                        allowance.renew();
+                    }
+                }
                 Message::Faults(fault, page) if self.how.plain => self.faults.hear(fault, page)?,
-                Message::Stored(page) => self.hear_verdicts(page)?,
+                Message::Stored(page) => {
+                    self.hear_verdicts(page)?;
+                    if page.iter().next().is_some() {
+                        allowance.renew();
+                    }
+                }
                 Message::Working => {}
                 // Late words of a transfer that went the other way.
                 Message::Sent(_) | Message::End(Part::Chunks) if self.decisions.is_empty() => {}
@@ -375,5 +395,22 @@ impl<'a> Sending<'a> {
     fn is_streamed(&self, file: u32) -> bool {
         let chunks = self.manifest.chunks_of(file);
         self.round == 0 && self.wanted.range_at(chunks.start).is_some_and(|range| range.end >= chunks.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Made;
+    use crate::script::{Deaf, Script, encoded};
+
+    #[test]
+    fn who_only_says_that_it_works_is_given_nothing_for_long() {
+        let how = How { checksum: Checksum::Md5, plain: false };
+        let caller = Caller { software: "test", observer: &Deaf };
+        let mut sources = Sources::made(Made { length: 5, seed: 1 });
+        let mut link = Script::new(std::iter::repeat_with(|| encoded(&Message::Working)));
+        let given = answer_get(&mut link, &mut sources, how, Duration::ZERO, caller);
+        assert!(matches!(given, Err(SessionError::Link(LinkError::Stalled(_)))), "{given:?}");
     }
 }

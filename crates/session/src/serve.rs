@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use framing::{Feature, Get, Message, Offer, Part, Refusal};
-use link::{HANDSHAKE_LIMIT, Link, LinkError};
+use link::{HANDSHAKE_LIMIT, IDLE_LIMIT, Link, LinkError};
 
 use crate::content::Made;
 use crate::events::{Answer, Event, Observer, Request, Summary, Turn};
@@ -26,13 +26,21 @@ use crate::{Caller, How, SessionError};
 pub struct Patience {
     /// For its greeting.
     pub hello: Duration,
-    /// For a request, after its greeting or the request before.
+    /// For a request, after its greeting or the request before; and in the middle of one, at least [`IDLE_LIMIT`], while it
+    /// says that it works and brings nothing: longer by what a slow disk needs for the bytes that it is about.
     pub request: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         Self { hello: HANDSHAKE_LIMIT, request: Duration::from_secs(15 * 60) }
+    }
+}
+
+impl Patience {
+    /// While it says that it works.
+    fn idle(self) -> Duration {
+        self.request.max(IDLE_LIMIT)
     }
 }
 
@@ -252,10 +260,12 @@ impl Serving<'_> {
     /// Takes files.
     fn take(&mut self, offer: Offer) -> Result<(), Unanswered> {
         let began = Instant::now();
-        let offered = match hear_offer(self.link, offer, self.service.store.join()) {
-            Ok(offered) => offered,
-            Err(failure) => return Err(failure.tell(self.link).into()),
-        };
+        let offered =
+            match hear_offer(self.link, offer, self.service.store.join(), Some(self.service.patience.idle()))
+            {
+                Ok(offered) => offered,
+                Err(failure) => return Err(failure.tell(self.link).into()),
+            };
         offered.tell(self.caller.observer);
         if !self.service.takes {
             return Err(Unanswered::policy("this server takes no files (--read-only)"));
@@ -371,7 +381,7 @@ impl Serving<'_> {
     }
 
     fn send(&mut self, mut sources: Sources, how: How) -> Result<(), Unanswered> {
-        match answer_get(self.link, &mut sources, how, self.caller) {
+        match answer_get(self.link, &mut sources, how, self.service.patience.idle(), self.caller) {
             Ok(summary) => {
                 self.note(summary);
                 Ok(())

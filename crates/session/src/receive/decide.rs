@@ -7,11 +7,12 @@ use std::sync::Arc;
 use framing::{
     CHUNK_LEN, ChunkSet, Decision, DecisionRun, MAX_RANGES, Manifest, Message, PageBuilder, Part, Verdict,
 };
-use link::{IDLE_LIMIT, Link, LinkError};
+use link::{Link, LinkError};
 
 use super::Receiving;
 use super::state::{Active, Phase};
 use crate::SessionError;
+use crate::allowance::Allowance;
 use crate::compare::{Compared, Comparison};
 use crate::events::Event;
 use crate::hello::{Pulse, misbehaved, out_of_place};
@@ -161,9 +162,10 @@ impl Receiving<'_> {
             link.send(&Message::End(Part::Compare))?;
         }
         let mut over = asked.is_empty();
+        let mut allowance = Allowance::new(self.patience, asked.len().saturating_mul(CHUNK_LEN as u64), 0);
         while !over {
             self.set_waiting(true);
-            let message = link.recv(IDLE_LIMIT)?;
+            let message = allowance.recv(link)?;
             self.set_waiting(false);
             match message {
                 Message::Sums(sums) => {
