@@ -41,6 +41,9 @@ pub use udp::{Congestion, UdpEndpoint, UdpLink, UdpOptions};
 /// How long a peer may be silent, or not take what is sent to it, before the link counts as lost.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long a peer may say that it works and take none of the chunks that are sent to it.
+pub const WORK_LIMIT: Duration = Duration::from_secs(15 * 60);
+
 /// How long a peer may take on a server until its first message is there, unless a server says otherwise.
 pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 

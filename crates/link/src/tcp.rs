@@ -23,7 +23,9 @@ use rustix::event::PollFlags;
 use socket2::SockRef;
 
 use crate::block::{BLOCK_CHUNKS, BLOCK_LEN, Block, ChunkRun, Pool};
-use crate::{Arrival, ChunkSink, ChunkSource, Closer, Filled, IDLE_LIMIT, Link, LinkError, ready};
+use crate::{
+    Arrival, ChunkSink, ChunkSource, Closer, Filled, IDLE_LIMIT, Link, LinkError, WORK_LIMIT, ready,
+};
 use inbox::{Found, Inbox};
 use porch::First;
 use sealed::Sealed;
@@ -58,6 +60,7 @@ struct Pipe {
     read_at: Instant,
     outbox: Vec<u8>,
     idle_limit: Duration,
+    work_limit: Duration,
     /// Whether the peer has said anything, or need not.
     met: bool,
 }
@@ -70,7 +73,17 @@ impl TcpLink {
         let inbox = Inbox::new(pool.take());
         let sealed = sealed.map(Box::new);
         let (read_at, outbox, idle_limit) = (Instant::now(), Vec::new(), IDLE_LIMIT);
-        let pipe = Pipe { stream, peer, sealed, inbox, read_at, outbox, idle_limit, met: true };
+        let pipe = Pipe {
+            stream,
+            peer,
+            sealed,
+            inbox,
+            read_at,
+            outbox,
+            idle_limit,
+            work_limit: WORK_LIMIT,
+            met: true,
+        };
         Ok(Self { pipe, pool, idle_limit: IDLE_LIMIT, is_answered: false })
     }
 
@@ -91,6 +104,11 @@ impl TcpLink {
     pub const fn set_idle_limit(&mut self, limit: Duration) {
         self.idle_limit = limit;
         self.pipe.idle_limit = limit;
+    }
+
+    /// Changes how long the peer may say that it works and take no chunks; [`WORK_LIMIT`] unless changed.
+    pub const fn set_work_limit(&mut self, limit: Duration) {
+        self.pipe.work_limit = limit;
     }
 
     /// Waits for the next message, at most so long: where it lies in the inbox.
@@ -347,11 +365,15 @@ impl Pipe {
         pool: &mut Pool,
     ) -> Result<ControlFlow<()>, LinkError> {
         let mut deadline = Instant::now() + self.idle_limit;
+        let mut taken = Instant::now();
         loop {
             self.inbox.make_room(pool);
             if self.read()? {
-                // A peer that says that it works is not gone, even if it takes nothing now.
+                // A peer that says that it works is not gone, even if it takes nothing now, but must some time.
                 deadline = Instant::now() + self.idle_limit;
+                if taken.elapsed() > self.work_limit {
+                    return Err(LinkError::Stalled(self.work_limit));
+                }
                 if self.hear(talk)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -362,7 +384,8 @@ impl Pipe {
             match self.write(bytes)? {
                 Some(written) => {
                     bytes = &bytes[written..];
-                    deadline = Instant::now() + self.idle_limit;
+                    taken = Instant::now();
+                    deadline = taken + self.idle_limit;
                     if bytes.is_empty() {
                         return Ok(ControlFlow::Continue(()));
                     }

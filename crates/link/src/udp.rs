@@ -46,7 +46,9 @@ use arq::{Assembly, DatagramError, Stats};
 use framing::{ChunkSet, Message};
 
 use crate::block::Pool;
-use crate::{Arrival, ChunkSink, ChunkSource, Closer, IDLE_LIMIT, Link, LinkError, LinkStats, PlainReport};
+use crate::{
+    Arrival, ChunkSink, ChunkSource, Closer, IDLE_LIMIT, Link, LinkError, LinkStats, PlainReport, WORK_LIMIT,
+};
 use account::Account;
 use hub::{Handle, Hub, Request};
 use mail::Mail;
@@ -99,6 +101,7 @@ pub struct UdpLink {
     /// Whether the chunks of this transfer go from here to the peer.
     is_sender: bool,
     idle_limit: Duration,
+    work_limit: Duration,
     /// Whether the peer has said something since this side did: then it has gone on without waiting for more.
     is_answered: bool,
 }
@@ -121,7 +124,13 @@ impl UdpLink {
             before: Stats::default(),
             is_sender: false,
             idle_limit: IDLE_LIMIT,
+            work_limit: WORK_LIMIT,
         }
+    }
+
+    /// Changes how long the peer may say that it works and take no chunks; [`WORK_LIMIT`] unless changed.
+    pub const fn set_work_limit(&mut self, limit: Duration) {
+        self.work_limit = limit;
     }
 
     /// Changes how long the conversation of the peer may be silent; [`IDLE_LIMIT`] unless changed.

@@ -231,6 +231,19 @@ fn a_peer_that_does_not_read_is_given_up() {
 }
 
 #[test]
+fn a_peer_that_only_says_that_it_works_is_given_up() {
+    let (mut link, mut peer) = half();
+    link.set_work_limit(Duration::from_millis(30));
+    std::thread::scope(|scope| {
+        // Until the link is gone.
+        scope.spawn(move || while peer.write_all(&message(&Message::Working)).is_ok() {});
+        let error = link.send_chunks(&ChunkSet::from(1000..1_000_000), &mut Store::default()).unwrap_err();
+        assert!(matches!(error, LinkError::Stalled(_)) && error.is_passing(), "{error}");
+        drop(link);
+    });
+}
+
+#[test]
 fn a_peer_that_speaks_something_else_is_quoted() {
     let (mut link, mut peer) = half();
     peer.write_all(b"SSH-2.0-x\r\n").unwrap();

@@ -32,6 +32,8 @@ struct Pass<'a> {
     talk: bool,
     /// When something last moved, and when the source last heard stats.
     moved: Instant,
+    /// When something last was sent.
+    sent: Instant,
     told: Instant,
     /// Whether everything was sent once.
     tail: bool,
@@ -79,6 +81,7 @@ impl UdpLink {
             sent_to: 0,
             talk: true,
             moved: now,
+            sent: now,
             told: now,
             tail: false,
         };
@@ -139,6 +142,9 @@ impl UdpLink {
                 if now.saturating_duration_since(pass.moved) > self.idle_limit {
                     return Err(LinkError::Silent(self.idle_limit));
                 }
+                if now.saturating_duration_since(pass.sent) > self.work_limit {
+                    return Err(LinkError::Stalled(self.work_limit));
+                }
                 let deadline = until.map_or(now + TALK_INTERVAL, |until| until.min(now + TALK_INTERVAL));
                 self.peer.arm(&mut state, self.hub());
                 drop(self.peer.wait(state, deadline));
@@ -175,6 +181,7 @@ impl UdpLink {
         account: &mut Account,
     ) -> Result<(), LinkError> {
         pass.moved = Instant::now();
+        pass.sent = pass.moved;
         let claims = std::mem::take(&mut pass.claims);
         let mut unsent = Vec::new();
         for claim in &claims {

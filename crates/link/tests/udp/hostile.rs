@@ -100,6 +100,23 @@ fn a_peer_that_is_silent_is_given_up() {
 }
 
 #[test]
+fn a_peer_that_only_says_that_it_works_is_given_up() {
+    let (mut near, mut far, _endpoint) = whole();
+    near.set_work_limit(Duration::from_millis(30));
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) && far.send(&Message::Working).is_ok() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let error = near.send_chunks(&ChunkSet::from(0..1_000_000), &mut Source::default()).unwrap_err();
+        is_over.store(true, Ordering::Relaxed);
+        assert!(matches!(error, LinkError::Stalled(_)) && error.is_passing(), "{error}");
+    });
+}
+
+#[test]
 fn a_closer_ends_a_wait_and_tells_the_peer() {
     let (mut near, mut far, _endpoint) = whole();
     let closer = near.closer().unwrap();
