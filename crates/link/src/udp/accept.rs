@@ -40,8 +40,8 @@ const FEW_ANSWERS: u32 = 4;
 /// How often the same first message is answered within [`GREETING_MEMORY`]: a client says it some 20 times at most.
 const MOST_ANSWERS: u32 = 32;
 const GREETING_MEMORY: Duration = Duration::from_secs(60);
-/// How many different ones are counted.
-const MOST_GREETINGS: usize = 4096;
+/// How many different ones are counted: all that can be answered in that time, so that none is forgotten.
+const MOST_GREETINGS: usize = MOST_HANDSHAKES as usize * (GREETING_MEMORY.as_secs() as usize + 2);
 
 /// What is said of a client whose first message does not prove that it has the key.
 const UNPROVED: &str = "it has another key, or none";
@@ -312,4 +312,21 @@ pub(super) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_answered_the_same_greeting_is_counted() {
+        let now = Instant::now();
+        let mut greeted = Greeted { since: now, answers: HashMap::new() };
+        let others = u64::from(MOST_HANDSHAKES) * GREETING_MEMORY.as_secs();
+        (0..others).for_each(|other| greeted.answered(&other.to_be_bytes()));
+        let recorded = others.to_be_bytes();
+        (0..MOST_ANSWERS).for_each(|_| greeted.answered(&recorded));
+        assert_eq!(greeted.answers(now, &recorded), MOST_ANSWERS);
+        assert_eq!(greeted.answers(now + GREETING_MEMORY, &recorded), 0);
+    }
 }
