@@ -264,6 +264,7 @@ impl Receiving<'_> {
             if let Some(part) = part {
                 // What is left of an attempt to send what is here by now.
                 let _ = part.remove();
+                self.booking.was_there(&active.target, part.len());
             }
             active.phase = Phase::Verifying(same);
             return Decision::Verify;

@@ -11,7 +11,7 @@ use framing::{
     PageBuilder, Part, Sent, SentOutcome,
 };
 use link::{Listener, TcpEndpoint, TcpOptions};
-use session::{Service, SessionError, StreamLimits, Summary};
+use session::{Service, SessionError, Summary};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
@@ -19,7 +19,7 @@ use std::os::unix::net::UnixStream;
 pub(crate) struct Rogue(TcpStream);
 
 impl Rogue {
-    fn frame(&mut self, kind: Kind, chunk: u64, payload: &[u8]) {
+    pub(crate) fn frame(&mut self, kind: Kind, chunk: u64, payload: &[u8]) {
         let mut frame = vec![0; HEADER_LEN];
         frame.extend_from_slice(payload);
         frame::seal(kind, chunk, &mut frame);
@@ -86,22 +86,21 @@ pub(crate) fn attack(
     pair: &Pair,
     rogue: impl FnOnce(&mut Rogue),
 ) -> (String, Result<Option<Summary>, SessionError>) {
-    let service = Service {
-        store: pair.store("to"),
-        software: "test-server".into(),
-        takes: true,
-        gives: true,
-        max_generate: 123_456_789,
-        streams: StreamLimits::default(),
-        patience: session::Patience::default(),
-    };
+    attack_on(&pair.service("to"), rogue)
+}
+
+/// The same, with a server that goes on.
+pub(crate) fn attack_on(
+    service: &Service,
+    rogue: impl FnOnce(&mut Rogue),
+) -> (String, Result<Option<Summary>, SessionError>) {
     let mut endpoint = TcpEndpoint::bind("127.0.0.1:0".parse().unwrap(), &TcpOptions::default()).unwrap();
     let address = endpoint.local_addr();
     std::thread::scope(|scope| {
         let server = scope.spawn(|| {
             let (wake, _keep) = UnixStream::pair().unwrap();
             let mut link = endpoint.accept(wake.as_fd()).unwrap().unwrap();
-            session::serve(link.as_mut(), &service, &Diary::default())
+            session::serve(link.as_mut(), service, &Diary::default())
         });
         let mut client = Rogue(TcpStream::connect(address).unwrap());
         rogue(&mut client);

@@ -4,9 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use framing::{CHUNK_LEN, Checksum};
+use framing::frame::Kind;
+use framing::{CHUNK_LEN, Checksum, Message, Part, Sums, crc32c};
 use session::{IfExists, Limits, Service, Sources, Summary};
 
+use crate::hostile::attack_on;
 use crate::loose::Manners;
 use crate::pair::{Pair, noise, write};
 use crate::transfer::interrupt;
@@ -122,4 +124,30 @@ fn a_file_is_not_copied_from_another_one_where_too_little_of_the_disk_would_stay
         assert_eq!(put(&pair, &pair.service("to"), &["x"]).refused, 1);
         assert!(fs::read(part).unwrap()[2 * CHUNK_LEN..].iter().all(|byte| *byte == 0), "it was copied");
     }
+}
+
+#[test]
+fn a_partial_file_that_is_removed_as_the_whole_one_is_there_no_longer_counts() {
+    let len = 2 * CHUNK_LEN;
+    let mut pair = Pair::new();
+    pair.limits.max_total = Some(len as u64);
+    let service = pair.service("to");
+    let x = noise(1, len);
+    let (_, _) = attack_on(&service, |rogue| {
+        rogue.put(&[(b"x", len as u64)]);
+        rogue.frame(Kind::Chunk, 0, &x[..CHUNK_LEN]);
+    });
+    assert_eq!(pair.parts().len(), 1);
+    write(pair.to("x"), &x);
+    // Whoever asks for that leaves before the two are proved to be the same.
+    let (heard, _) = attack_on(&service, |rogue| {
+        rogue.put(&[(b"x", len as u64)]);
+        let sums: Vec<u8> = x.chunks(CHUNK_LEN).flat_map(|chunk| crc32c(chunk).to_be_bytes()).collect();
+        rogue.say(&Message::Sums(Sums::new(0, &sums).unwrap()));
+        rogue.say(&Message::End(Part::Sums));
+    });
+    assert!(heard.contains("Verify"), "{heard}");
+    assert!(pair.parts().is_empty());
+    write(pair.from("y"), &noise(2, len));
+    assert_eq!(put(&pair, &service, &["y"]).verified, 1);
 }
