@@ -329,7 +329,9 @@ impl<'a> Receiving<'a> {
     fn end_intake(&mut self) {
         self.intake.end();
         while let Some(happened) = self.intake.happened() {
-            if let Happened::Committed { file, committed: Committed::Stored(_) } = happened {
+            if let Happened::Committed { file, committed: Committed::Stored(_) | Committed::Unflushed(_) } =
+                happened
+            {
                 self.booking.stored(file);
             }
         }

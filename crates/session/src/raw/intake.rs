@@ -160,6 +160,10 @@ impl Intake {
                     elapsed: self.began.map_or(Duration::ZERO, |began| began.elapsed()),
                 })
             }
+            Some(Committed::Unflushed(error)) => {
+                self.growth.keep();
+                Err(failed(&self.target, error))
+            }
             Some(Committed::Failed(error)) => Err(failed(&self.target, error)),
             Some(Committed::Kept(_) | Committed::Exists) | None => Err(stays(self.target.path.as_path())),
         }

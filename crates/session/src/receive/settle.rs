@@ -263,6 +263,10 @@ impl Receiving<'_> {
             (Committed::Exists, _) => {
                 self.judge(file, Verdict::Refused("a file of its name is there already"), OsStr::new(""));
             }
+            (Committed::Unflushed(error), _) => {
+                self.booking.stored(file);
+                self.fail(file, error);
+            }
             (Committed::Failed(error), _) => self.fail(file, error),
             (Committed::Stored(_), None) => {}
         }

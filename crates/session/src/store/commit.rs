@@ -57,6 +57,8 @@ pub enum Committed {
     Kept(PathBuf),
     /// Something else got the name first, and the settings say to fail then.
     Exists,
+    /// It is in place, but its directory can't be flushed: its name may not outlive a failure of the power.
+    Unflushed(io::Error),
     /// The file system failed.
     Failed(io::Error),
 }
@@ -261,7 +263,7 @@ fn flush_directories(finished: &[Finished], committed: &mut [Committed]) {
             result
         });
         if let Err(error) = result {
-            *committed = Committed::Failed(io::Error::other(error.to_string_lossy().into_owned()));
+            *committed = Committed::Unflushed(io::Error::other(error.to_string_lossy().into_owned()));
         }
     }
 }

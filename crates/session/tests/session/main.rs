@@ -4,6 +4,8 @@
 
 mod damage;
 mod drop_box;
+#[cfg(target_os = "linux")]
+mod forbidden;
 mod hostile;
 mod limits;
 mod loose;
