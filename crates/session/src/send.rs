@@ -135,6 +135,23 @@ impl Ending {
     }
 }
 
+/// Tells each file and directory, and where the files have holes.
+fn send_manifest(link: &mut dyn Link, manifest: &Manifest, holes: &ChunkSet) -> Result<(), LinkError> {
+    let mut entries = PageBuilder::default();
+    for (_, entry) in manifest.iter() {
+        entries.push(&entry);
+        if entries.is_full() {
+            link.send(&Message::Entries(entries.page()))?;
+            entries.clear();
+        }
+    }
+    if !entries.is_empty() {
+        link.send(&Message::Entries(entries.page()))?;
+    }
+    send_set(link, holes, SetOf::Holes)?;
+    link.send(&Message::End(Part::Manifest))
+}
+
 impl<'a> Sending<'a> {
     /// Tells the receiver what there is to send.
     pub(crate) fn announce(
@@ -162,19 +179,7 @@ impl<'a> Sending<'a> {
         let How { checksum, plain } = how;
         link.begin_transfer(manifest.chunks())?;
         link.send(&head(Offer { checksum, plain, entries: manifest.len(), bytes: manifest.bytes() }))?;
-        let mut entries = PageBuilder::default();
-        for (_, entry) in manifest.iter() {
-            entries.push(&entry);
-            if entries.is_full() {
-                link.send(&Message::Entries(entries.page()))?;
-                entries.clear();
-            }
-        }
-        if !entries.is_empty() {
-            link.send(&Message::Entries(entries.page()))?;
-        }
-        send_set(link, &holes, SetOf::Holes)?;
-        link.send(&Message::End(Part::Manifest))?;
+        send_manifest(link, &manifest, &holes)?;
 
         let (hash, hashed) = channel();
         let report: Report = Arc::new(move |file, digest| {
